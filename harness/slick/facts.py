@@ -1,0 +1,112 @@
+"""A fact, and the pure questions one asks of a list of facts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+# The splits of a dataset. "ood" and "ood_dev" hold the relations that are never trained on.
+SPLITS = ("train", "dev", "test", "ood", "ood_dev")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One question of one relation with every answer that counts as right.
+
+    relation: a Wikidata property such as "P17", or any name; facts of one relation share exemplars.
+    subject:  what the question is about; "" when the source does not say.
+    answers:  at least one accepted surface form.
+    split:    one of SPLITS, or "" for facts that came without splits.
+    id:       a stable hash of relation, question and answers, or the id the source gave.
+    """
+
+    relation: str
+    subject: str
+    question: str
+    answers: tuple[str, ...]
+    split: str
+    id: str
+
+    @classmethod
+    def create(
+        cls,
+        question: str,
+        answers: Iterable[str],
+        *,
+        relation: str = "",
+        subject: str = "",
+        split: str = "",
+        id: str = "",
+    ) -> Fact:
+        accepted = tuple(answers)
+        return cls(relation, subject, question, accepted, split, id or fact_id(relation, question, accepted))
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON form, as it stands in `samples_*.jsonl` under "doc"."""
+        return {
+            "id": self.id,
+            "relation": self.relation,
+            "subject": self.subject,
+            "question": self.question,
+            "answers": list(self.answers),
+            "split": self.split,
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, object]) -> Fact:
+        answers = row["answers"]
+        if not isinstance(answers, (list, tuple)):
+            raise TypeError("answers must be a list")
+        return cls(
+            str(row["relation"]),
+            str(row["subject"]),
+            str(row["question"]),
+            tuple(map(str, answers)),
+            str(row["split"]),
+            str(row["id"]),
+        )
+
+
+def fact_id(relation: str, question: str, answers: Sequence[str]) -> str:
+    """16 hexadecimal digits over relation, question and answers; the same on every machine and version."""
+    text = json.dumps([relation, question, list(answers)], ensure_ascii=False, separators=(",", ":"))
+    # surrogatepass: a fact with a lone surrogate still has an identity, so that it can be reported.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def by_relation(facts: Iterable[Fact]) -> dict[str, list[Fact]]:
+    """Facts grouped by relation, relations sorted by name, facts in their given order."""
+    groups: defaultdict[str, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        groups[fact.relation].append(fact)
+    return {relation: groups[relation] for relation in sorted(groups)}
+
+
+def of_split(facts: Iterable[Fact], split: str) -> list[Fact]:
+    return [fact for fact in facts if fact.split == split]
+
+
+def exemplar_split(split: str) -> str:
+    """The split that exemplars for facts of `split` are drawn from."""
+    return "ood_dev" if split.startswith("ood") else "dev"
+
+
+def commonest_answers(facts: Iterable[Fact]) -> dict[str, str]:
+    """The answer-prior baseline: each relation's commonest first answer; ties go to the smaller string."""
+    return {
+        relation: min(
+            Counter(fact.answers[0] for fact in group).items(), key=lambda item: (-item[1], item[0])
+        )[0]
+        for relation, group in by_relation(facts).items()
+    }
+
+
+def facts_digest(facts: Iterable[Fact]) -> str:
+    """SHA-256 over the ids in order: two runs over the same facts have the same digest."""
+    digest = hashlib.sha256()
+    for fact in facts:
+        digest.update(fact.id.encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()

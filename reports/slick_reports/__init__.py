@@ -1,0 +1,1 @@
+"""Before-and-after reports: one numbers object, thin renderers."""

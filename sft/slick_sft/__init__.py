@@ -1,0 +1,1 @@
+"""What is done with knowledge: mixing fine-tuning sets, training, growing organisms."""
