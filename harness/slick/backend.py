@@ -1,0 +1,147 @@
+"""The one door to models: lm-eval's LM interface, so that every lm-eval backend serves."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slick.errors import InputError, RunError
+from slick.prompts import PLAIN, Chat
+from slick.provenance import adapter_base, check_model, fingerprint, is_adapter
+
+Request = tuple[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A loaded lm-eval model. lm: an `lm_eval.api.model.LM`."""
+
+    lm: Any
+    name: str
+    args: Mapping[str, Any]
+    batch_size: int
+    model: Mapping[str, Any]
+
+    def generate(self, requests: Sequence[Request]) -> list[str]:
+        """One answer a request, in order. A request is (prompt, generation settings as lm-eval takes them)."""
+        from lm_eval.api.instance import Instance
+
+        instances = [
+            Instance("generate_until", {}, (prompt, dict(kwargs)), i) for i, (prompt, kwargs) in enumerate(requests)
+        ]
+        if not instances:
+            return []
+        answers = self.lm.generate_until(instances, disable_tqdm=True)
+        if len(answers) != len(instances):
+            raise RunError(f"backend {self.name}: {len(instances)} requests, {len(answers)} answers")
+        # An API backend gives None for a request that failed for good.
+        if None in answers:
+            raise RunError(f"backend {self.name}: {answers.count(None)} of {len(answers)} requests had no answer")
+        return [str(answer) for answer in answers]
+
+    def chat(self, *, apply: bool, multiturn: bool = False, system: str = "") -> Chat:
+        """lm-eval's chat options as a `Chat`; InputError where the model has no chat template."""
+        if not apply:
+            if multiturn:
+                raise InputError("--fewshot-as-multiturn needs --apply-chat-template")
+            return Chat(system=system) if system else PLAIN
+        tokenizer = getattr(self.lm, "tokenizer", None)
+        if tokenizer is not None and not getattr(tokenizer, "chat_template", None):
+            raise InputError(f"{self.model['name']}: has no chat template; drop --apply-chat-template")
+        return Chat(self.lm.apply_chat_template, multiturn, system)
+
+    @property
+    def per_request_seeds(self) -> bool:
+        """Whether the backend sends one fixed seed with all requests unless each brings its own (API backends)."""
+        from lm_eval.models.api_models import TemplateAPI
+
+        return isinstance(self.lm, TemplateAPI)
+
+    def provenance(self) -> dict[str, Any]:
+        return {"name": self.name, "args": dict(self.args), "batch_size": self.batch_size}
+
+
+def load_backend(
+    name: str,
+    model: str,
+    args: Mapping[str, Any] | None = None,
+    *,
+    batch_size: int = 64,
+    device: str | None = None,
+) -> Backend:
+    """Loads `model` (a directory, an adapter's directory, a hub or served name) through lm-eval's backend `name`.
+
+    Raises InputError for an unknown backend, an unusable model directory or an argument it does not take.
+    """
+    if batch_size < 1:
+        raise InputError(f"--batch-size {batch_size}: expected at least 1")
+    check_model(model)
+    quiet()
+    import lm_eval.models  # noqa: F401  registers the built-in backends
+    from lm_eval.api.registry import get_model
+
+    try:
+        kind: Any = get_model(name)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"--backend {name}: lm-eval knows no such model type; try hf ({error})") from error
+    arguments = {**_model_argument(kind, model), **(args or {})}
+    extra = {"batch_size": batch_size, "device": device}
+    try:
+        lm = kind.create_from_arg_obj(arguments, extra)
+    except (OSError, TypeError, ValueError, ImportError, ModuleNotFoundError) as error:
+        raise InputError(f"{model}: backend {name} cannot load it with {arguments}: {error}") from error
+    return Backend(lm, name, dict(args or {}), batch_size, fingerprint(model))
+
+
+def _model_argument(kind: Any, model: str) -> dict[str, str]:
+    """The backend's own word for the model: `pretrained` for those that load weights, `model` for the APIs."""
+    names = {name for base in kind.__mro__ if "__init__" in vars(base) for name in inspect.signature(base).parameters}
+    if "pretrained" not in names:
+        return {"model": model}
+    path = Path(model)
+    if path.is_dir() and is_adapter(path):
+        return {"pretrained": adapter_base(path), "peft": model}
+    return {"pretrained": model}
+
+
+def parse_model_args(items: Sequence[str]) -> dict[str, Any]:
+    """`k=v` or `k=v,k2=v2` items to a mapping, values read as lm-eval reads them. InputError names bad items."""
+    bad = [part for item in items for part in item.split(",") if part and "=" not in part]
+    if bad:
+        raise InputError(f"--model-args: expected KEY=VALUE, found {', '.join(map(repr, bad))}")
+    from lm_eval.utils import simple_parse_args_string
+
+    return dict(simple_parse_args_string(",".join(items))) if items else {}
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds every random number generator that an in-process backend may sample from."""
+    import random
+
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def quiet() -> None:
+    """Keeps the libraries' chatter out of our output: progress and results are ours to print."""
+    os.environ.setdefault("LMEVAL_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for name in ("lm_eval", "transformers", "accelerate", "datasets", "trl", "peft", "torch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|transformers|trl|peft|accelerate).*")
+    import transformers.utils.logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,172 @@
+"""The verbs of the core: probe and score."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from slick import options as o
+from slick.matching import Matching
+from slick.prompts import DEFAULT_FORM
+
+
+def probe(
+    model: o.Model,
+    facts: o.Facts,
+    out: o.Out,
+    split: o.Split = "",
+    relations: o.Relations = "",
+    limit: o.Limit = 0,
+    exemplars: Annotated[str, typer.Option(help="Facts to draw exemplars from, instead of the dev split.")] = "",
+    backend: o.BackendName = "hf",
+    model_args: o.ModelArgs = [],  # noqa: B006  typer copies it
+    batch_size: o.BatchSize = 128,
+    device: o.Device = "",
+    n_exemplar_sets: Annotated[int, typer.Option(help="Exemplar sets a relation (N_ex).")] = 10,
+    n_exemplars: Annotated[int, typer.Option(help="Exemplars a set (k).")] = 4,
+    n_samples: Annotated[int, typer.Option(help="Samples an exemplar set (N_sample).")] = 16,
+    temperature: Annotated[float, typer.Option(help="Temperature of the samples.")] = 0.5,
+    top_k: Annotated[int, typer.Option(help="Samples come from the top k tokens.")] = 40,
+    max_gen_toks: o.MaxGenToks = 32,
+    n_before: Annotated[int, typer.Option(help="Fresh exemplar sets for the unbiased before; 0 for none.")] = 5,
+    all_samples: Annotated[
+        bool, typer.Option("--all-samples", help="Sample every fact, not only undecided ones.")
+    ] = False,
+    matching: o.MatchingOption = Matching.STRICT,
+    apply_chat_template: o.ApplyChat = False,
+    fewshot_as_multiturn: o.Multiturn = False,
+    system_instruction: o.System = "",
+    seed: o.Seed = 0,
+) -> None:
+    """Measure what a model knows: P_Correct and the SliCK category of every fact.
+
+    Greedy answers first, samples only where no greedy answer is right; the categories are the full protocol's.
+
+    Example: slick probe --model ./model --facts entityq --split train --limit 2000 --out runs/probe
+    """
+    from slick.exemplars import check_pools, exemplar_pools, pools_from_file
+    from slick.probe import Probe, run_probe
+    from slick.reader import read_facts
+    from slick.sampled import Sampled
+
+    estimator = Sampled(n_exemplar_sets, n_exemplars, n_samples, temperature, top_k, max_gen_toks, n_before).check()
+    selection = o.select(facts, split=split, relations=relations, limit=limit, seed=seed)
+    if exemplars:
+        pools = pools_from_file(read_facts(exemplars), selection.facts)
+    else:
+        pools = exemplar_pools(selection.source, selection.facts, seed=seed)
+    check_pools(pools, selection.facts, k=n_exemplars)
+    loaded = o.open_backend(backend, model, model_args, batch_size, device)
+    run = run_probe(
+        Probe(
+            selection.facts,
+            pools,
+            o.answer_priors(selection.source, pools),
+            estimator,
+            matching,
+            loaded.chat(apply=apply_chat_template, multiturn=fewshot_as_multiturn, system=system_instruction),
+            seed,
+            all_samples,
+            facts,
+        ),
+        loaded,
+        out,
+    )
+    _print_probe(run)
+
+
+def score(
+    model: o.Model,
+    out: o.Out,
+    facts: o.Facts = "",
+    knowledge: Annotated[
+        str, typer.Option(help="A probe of the base model: its categories, and its facts if no --facts.")
+    ] = "",
+    split: o.Split = "",
+    relations: o.Relations = "",
+    limit: o.Limit = 0,
+    form: Annotated[str, typer.Option(help="The zero-shot training form; holds {question}; \\n is a line break.")] = "",
+    backend: o.BackendName = "hf",
+    model_args: o.ModelArgs = [],  # noqa: B006  typer copies it
+    batch_size: o.BatchSize = 128,
+    device: o.Device = "",
+    max_gen_toks: o.MaxGenToks = 32,
+    matching: o.MatchingOption = Matching.STRICT,
+    apply_chat_template: o.ApplyChat = False,
+    system_instruction: o.System = "",
+    seed: o.Seed = 0,
+) -> None:
+    """Score a model closed-book: exact match, zero-shot in the training form, by category of the base model.
+
+    Example: slick score --model runs/known/model --knowledge runs/probe --out runs/known-score
+    """
+    from slick.errors import InputError
+    from slick.prompts import check_form
+    from slick.runs import read_knowledge
+    from slick.score import Score, run_score
+    from slick.training import read_training
+
+    if not facts and not knowledge:
+        raise InputError("nothing to score: give --facts, or --knowledge with the facts of a probe, or both")
+    known = read_knowledge(knowledge) if knowledge else None
+    training = read_training(model)
+    wanted_form = check_form(form.replace("\\n", "\n") or str(training.get("form") or DEFAULT_FORM))
+    if facts:
+        selection = o.select(facts, split=split, relations=relations, limit=limit, seed=seed)
+    else:
+        assert known is not None
+        selection = o.Selection(*2 * (tuple(k.fact for k in known.knowledge),))
+    recorded = known.provenance.get("priors") if known else None
+    loaded = o.open_backend(backend, model, model_args, batch_size, device)
+    run = run_score(
+        Score(
+            selection.facts,
+            {k.fact.id: k.category for k in known.knowledge} if known else {},
+            recorded or o.answer_priors(selection.source),
+            wanted_form,
+            matching,
+            loaded.chat(apply=apply_chat_template, system=system_instruction),
+            max_gen_toks,
+            facts or f"{knowledge} (its facts)",
+            training,
+            known.provenance.get("model") if known else None,
+        ),
+        loaded,
+        out,
+    )
+    _print_score(run)
+
+
+def _print_probe(run: object) -> None:
+    from slick.knowledge import CATEGORIES
+    from slick.runs import Run
+    from slick.tables import print_table, share
+
+    assert isinstance(run, Run)
+    found = next(iter(run.results["results"].values()))
+    n = int(found["sample_len"])
+    rows = [(str(c), *share(found[f"{c.metric},none"], n)) for c in CATEGORIES]
+    if "answer_prior,none" in found:
+        rows.append(("answer prior", *share(found["answer_prior,none"], n)))
+    print_table(f"{n} facts probed", ("", "facts", "share", "90 % interval"), rows)
+    print(run.path)
+
+
+def _print_score(run: object) -> None:
+    from slick.knowledge import CATEGORIES
+    from slick.runs import Run
+    from slick.tables import print_table, share
+
+    assert isinstance(run, Run)
+    found = next(iter(run.results["results"].values()))
+    n = int(found["sample_len"])
+    rows = [("all", *share(found["exact_match,none"], n))]
+    for c in CATEGORIES:
+        if f"{c.metric}_n,none" in found:
+            rows.append((str(c), *share(found[f"exact_match_{c.metric},none"], found[f"{c.metric}_n,none"])))
+    rows.append(("abstained", *share(found["abstained,none"], n)))
+    if "answer_prior,none" in found:
+        rows.append(("answer prior", *share(found["answer_prior,none"], n)))
+    print_table(f"{n} facts scored, exact match", ("", "right", "share", "90 % interval"), rows)
+    print(run.path)

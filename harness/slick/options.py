@@ -1,0 +1,95 @@
+"""Command-line options that several verbs share, and what they resolve to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slick.errors import InputError
+from slick.facts import Fact, commonest_answers, of_split
+from slick.matching import Matching
+
+if TYPE_CHECKING:
+    from slick.backend import Backend
+
+Model = Annotated[str, typer.Option("--model", help="A model directory, a LoRA adapter's directory, or a hub name.")]
+Facts = Annotated[
+    str,
+    typer.Option(
+        "--facts",
+        help="`entityq`, `lab`, or a path: JSON Lines, JSON, Parquet, a `datasets` directory, or an EntityQuestions copy.",
+    ),
+]
+Split = Annotated[
+    str,
+    typer.Option("--split", help="Only facts of this split (train, dev, test, ood, …); all if not given."),
+]
+Relations = Annotated[str, typer.Option("--relations", help="Only these relations, separated by commas.")]
+Limit = Annotated[
+    int,
+    typer.Option("--limit", help="A seeded draw of so many facts, spread over the relations; 0 for all.", min=0),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
+Out = Annotated[Path, typer.Option("--out", help="Directory for the run; repeat the command to resume it.")]
+BackendName = Annotated[str, typer.Option("--backend", help="lm-eval model type: hf, vllm, local-completions, …")]
+ModelArgs = Annotated[list[str], typer.Option("--model-args", help="Arguments for the backend, KEY=VALUE; repeatable.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", help="Sequences a batch; recorded, since it can decide near-ties.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …; the backend's choice if not given.")]
+MatchingOption = Annotated[Matching, typer.Option("--matching", help="strict: exact match. normalized: as SQuAD does.")]
+ApplyChat = Annotated[
+    bool, typer.Option("--apply-chat-template", help="Put the prompt through the model's chat template.")
+]
+Multiturn = Annotated[bool, typer.Option("--fewshot-as-multiturn", help="With a chat template: one turn an exemplar.")]
+System = Annotated[
+    str, typer.Option("--system-instruction", help="System message (or first line without a chat template).")
+]
+MaxGenToks = Annotated[int, typer.Option("--max-gen-toks", help="Longest answer, in tokens.", min=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The facts a command works on, and the whole source that they were selected from."""
+
+    facts: Sequence[Fact]
+    source: Sequence[Fact]
+
+
+def select(source: str, *, split: str, relations: str, limit: int, seed: int) -> Selection:
+    """Reads `source` once and selects from it. Raises InputError for anything wrong, all mistakes at once."""
+    from slick.reader import read_facts, select_facts
+
+    everything = read_facts(source)
+    wanted = [name.strip() for name in relations.split(",") if name.strip()]
+    chosen = select_facts(everything, split=split or None, relations=wanted or None, limit=limit or None, seed=seed)
+    return Selection(chosen, everything)
+
+
+def answer_priors(source: Sequence[Fact], pools: Mapping[str, Sequence[Fact]] | None = None) -> dict[str, str]:
+    """Each relation's commonest answer: of its train split, else of its exemplar pool, else of all its facts."""
+    pooled = [fact for pool in (pools or {}).values() for fact in pool]
+    return {
+        **commonest_answers(source),
+        **commonest_answers(pooled),
+        **commonest_answers(of_split(source, "train")),
+    }
+
+
+def open_backend(name: str, model: str, model_args: Sequence[str], batch_size: int, device: str) -> Backend:
+    """Loads the backend that the shared options describe."""
+    from slick.backend import load_backend, parse_model_args
+
+    return load_backend(name, model, parse_model_args(model_args), batch_size=batch_size, device=device or None)
+
+
+def existing(path: str, what: str) -> Path:
+    """`path` if it exists; InputError names `what` was expected there."""
+    found = Path(path)
+    if not found.exists():
+        raise InputError(f"{path}: no such file or directory; expected {what}")
+    return found

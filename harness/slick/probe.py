@@ -1,0 +1,199 @@
+"""`slick probe`: the sampled estimator in two stages, in chunks that are committed as they are done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slick.backend import Backend, Request, seed_everything
+from slick.exemplars import ExemplarSets, draw_exemplar_sets, draw_fresh_sets
+from slick.facts import Fact, by_relation, facts_digest
+from slick.files import digest_of
+from slick.knowledge import Knowledge
+from slick.matching import Matching
+from slick.prompts import PLAIN, Chat
+from slick.provenance import library_versions
+from slick.runs import Row, Run, RunWriter, sample_row
+from slick.sampled import PAPER, Sampled, count_right, counts, fact_metrics, probe_prompts, summarise
+
+TASK = "slick_probe"
+# Facts a chunk. A chunk's batches depend on nothing outside it, so a resumed run repeats an unbroken one.
+CHUNK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Everything that a probe's answers depend on, besides the model.
+
+    all_samples: draw samples for every fact, not only where no greedy answer is right.
+    """
+
+    facts: Sequence[Fact]
+    pools: Mapping[str, Sequence[Fact]]
+    priors: Mapping[str, str]
+    estimator: Sampled = PAPER
+    matching: Matching = Matching.STRICT
+    chat: Chat = PLAIN
+    seed: int = 0
+    all_samples: bool = False
+    source: str = ""
+
+    def exemplar_sets(self) -> dict[str, tuple[ExemplarSets, ExemplarSets]]:
+        """Per relation, the sets that make the category and the fresh sets of the "before" measurement."""
+        e = self.estimator
+        found = {}
+        for relation in by_relation(self.facts):
+            pool = self.pools[relation]
+            sets = draw_exemplar_sets(pool, n_sets=e.n_exemplar_sets, k=e.n_exemplars, seed=self.seed)
+            found[relation] = (sets, draw_fresh_sets(pool, sets, n_sets=e.n_before, seed=self.seed))
+        return found
+
+    def settings(self, backend: Backend) -> dict[str, Any]:
+        """What must be equal for an interrupted run to be gone on with."""
+        return {
+            "estimator": "two-stage sampled" if not self.all_samples else "sampled",
+            **self.estimator.as_dict(),
+            "matching": str(self.matching),
+            "seed": self.seed,
+            "facts": facts_digest(self.facts),
+            "exemplars": digest_of({r: [f.id for f in pool] for r, pool in self.pools.items()}),
+            "chat": {
+                "template": self.chat.template is not None,
+                "multiturn": self.chat.multiturn,
+                "system": self.chat.system,
+            },
+            "model": dict(backend.model),
+            "backend": backend.provenance(),
+        }
+
+
+def run_probe(probe: Probe, backend: Backend, out: Path) -> Run:
+    """Probes every fact and writes a run into `out`; goes on where an interrupted run stopped.
+
+    Raises InputError when `out` holds something else. The finished run is returned, also when it was finished
+    before.
+    """
+    from tqdm import tqdm
+
+    start = time.monotonic()
+    facts = list(probe.facts)
+    writer = RunWriter(out, TASK, probe.settings(backend), total=len(facts), chunk=CHUNK)
+    if writer.finished:
+        from slick.runs import read_run
+
+        return read_run(out)
+    sets = probe.exemplar_sets()
+    with tqdm(total=len(facts), initial=writer.done, desc="Probing", unit="fact") as bar:
+        for first in range(writer.done, len(facts), CHUNK):
+            chunk = facts[first : first + CHUNK]
+            writer.commit(_probe_chunk(probe, backend, sets, first, chunk))
+            bar.update(len(chunk))
+    return _finish(probe, backend, writer, time.monotonic() - start)
+
+
+def _probe_chunk(
+    probe: Probe,
+    backend: Backend,
+    sets: Mapping[str, tuple[ExemplarSets, ExemplarSets]],
+    first: int,
+    facts: Sequence[Fact],
+) -> Iterator[Row]:
+    """Stage one: greedy answers under all sets. Stage two: samples where they are needed."""
+    e = probe.estimator
+    prompts = [probe_prompts(fact, sets[fact.relation][0], probe.chat) for fact in facts]
+    fresh = [probe_prompts(fact, sets[fact.relation][1], probe.chat) for fact in facts]
+    greedy, before = _greedy(backend, e, prompts, fresh)
+    undecided = [
+        i
+        for i, fact in enumerate(facts)
+        if probe.all_samples or count_right(fact, greedy[i], [], matching=probe.matching).greedy_right == 0
+    ]
+    # Keyed by the chunk, so that a resumed run draws what an unbroken one would have drawn.
+    seed_everything(int(digest_of([probe.seed, first])[:8], 16))
+    drawn = _samples(backend, e, probe.seed, [prompts[i] for i in undecided])
+    sampled = dict(zip(undecided, drawn, strict=True))
+    for i, fact in enumerate(facts):
+        yield _row(probe, first + i, fact, (prompts[i], fresh[i]), greedy[i], sampled.get(i, []), before[i])
+
+
+def _greedy(
+    backend: Backend, e: Sampled, prompts: Sequence[Sequence[str]], fresh: Sequence[Sequence[str]]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Greedy answers per fact under its prompts and its fresh prompts, asked together."""
+    groups = [*prompts, *fresh]
+    answers = iter(backend.generate([(p, e.greedy_kwargs()) for group in groups for p in group]))
+    taken = [[next(answers) for _ in group] for group in groups]
+    return taken[: len(prompts)], taken[len(prompts) :]
+
+
+def _samples(backend: Backend, e: Sampled, seed: int, prompts: Sequence[Sequence[str]]) -> list[list[list[str]]]:
+    """N_sample answers per prompt, per fact: facts × sets × samples."""
+    kwargs = [sample_kwargs(e, seed, j, own_seed=backend.per_request_seeds) for j in range(e.n_samples)]
+    requests: list[Request] = [(p, kw) for group in prompts for p in group for kw in kwargs]
+    answers = iter(backend.generate(requests))
+    return [[[next(answers) for _ in kwargs] for _ in group] for group in prompts]
+
+
+def sample_kwargs(e: Sampled, seed: int, index: int, *, own_seed: bool) -> dict[str, Any]:
+    """Settings of sample `index`; an API backend would send one seed with all, so each gets its own."""
+    return {**e.sampled_kwargs(), **({"seed": seed * 100_003 + index} if own_seed else {})}
+
+
+def _row(
+    probe: Probe,
+    doc_id: int,
+    fact: Fact,
+    prompts: tuple[Sequence[str], Sequence[str]],
+    greedy: Sequence[str],
+    sampled: Sequence[Sequence[str]],
+    before: Sequence[str],
+) -> Row:
+    e = probe.estimator
+    knowledge = count_right(fact, greedy, sampled, before, matching=probe.matching)
+    requests: list[Request] = [(p, e.greedy_kwargs()) for p in prompts[0]]
+    answers: list[Sequence[str]] = [[a] for a in greedy]
+    if sampled:
+        requests += [(p, e.sampled_kwargs()) for p in prompts[0]]
+        answers += sampled
+    requests += [(p, e.greedy_kwargs()) for p in prompts[1]]
+    answers += [[a] for a in before]
+    metrics = fact_metrics(knowledge, probe.priors.get(fact.relation), probe.matching)
+    row = sample_row(doc_id, fact, requests, answers, metrics)
+    row["counts"] = counts(knowledge)
+    row["category"] = str(knowledge.category)
+    return row
+
+
+def _finish(probe: Probe, backend: Backend, writer: RunWriter, seconds: float) -> Run:
+    knowledge: list[Knowledge] = []
+    metrics: list[dict[str, float]] = []
+    prompts: list[str] = []
+    for fact, row in zip(probe.facts, writer.rows(), strict=True):
+        knowledge.append(Knowledge(fact, **row["counts"]))
+        metrics.append({name: row[name] for name in row["metrics"]})
+        prompts.append(row["prompt_hash"])
+    relations = by_relation(probe.facts)
+    per_relation = {
+        relation: summarise([m for m, f in zip(metrics, probe.facts, strict=True) if f.relation == relation])
+        for relation in relations
+    }
+    provenance = {
+        "schema": 1,
+        "kind": "probe",
+        "versions": library_versions(),
+        "model": dict(backend.model),
+        "backend": backend.provenance(),
+        "facts": {"source": probe.source, "digest": facts_digest(probe.facts), "n": len(probe.facts)},
+        "prompts": digest_of(prompts),
+        "priors": dict(probe.priors),
+    }
+    return writer.finish(
+        summarise(metrics),
+        provenance=provenance,
+        knowledge=knowledge,
+        per_relation=per_relation if len(relations) > 1 else None,
+        seconds=seconds,
+    )

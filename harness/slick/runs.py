@@ -1,0 +1,373 @@
+"""Runs on disk, in lm-eval's own format; the only module that reads or writes them.
+
+A run is a directory with one `results_*.json` (lm-eval's schema and a "slick" key with the provenance) and
+one `samples_<task>_*.jsonl` a task. A probe adds `knowledge.parquet`. While a run is being written its
+samples stand in `samples_<task>.jsonl.part` and its settings in `progress.json`, so that it can be resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from slick.errors import InputError
+from slick.facts import Fact
+from slick.files import digest_of, make_directory, read_json, replacing, write_json
+from slick.knowledge import Knowledge
+
+SCHEMA = 1
+PROGRESS = "progress.json"
+KNOWLEDGE = "knowledge.parquet"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run. samples: task name → its samples file; empty when none were logged."""
+
+    path: Path
+    results: Mapping[str, Any]
+    samples: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What `slick` recorded; empty for a run that lm_eval itself wrote."""
+        found = self.results.get("slick", {})
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def kind(self) -> str:
+        """ "probe", "score", or "lm_eval" for a run that lm_eval itself wrote."""
+        return str(self.provenance.get("kind", "lm_eval"))
+
+
+def sample_row(
+    doc_id: int,
+    fact: Fact,
+    requests: Sequence[tuple[str, Mapping[str, Any]]],
+    answers: Sequence[Sequence[str]],
+    metrics: Mapping[str, Any],
+) -> Row:
+    """One line of `samples_*.jsonl`. requests[i] = (prompt, generation settings) was answered by answers[i].
+
+    `prompt_hash` covers every prompt of the fact; lm-eval's own covers the first only.
+    """
+    doc = fact.as_dict()
+    return {
+        "doc_id": doc_id,
+        "doc": doc,
+        "target": fact.answers[0],
+        "arguments": {
+            f"gen_args_{i}": {"arg_0": prompt, "arg_1": dict(kwargs)} for i, (prompt, kwargs) in enumerate(requests)
+        },
+        "resps": [list(a) for a in answers],
+        "filtered_resps": [list(a) for a in answers],
+        "filter": "none",
+        "metrics": list(metrics),
+        "doc_hash": digest_of(doc),
+        "prompt_hash": digest_of([prompt for prompt, _ in requests]),
+        "target_hash": digest_of(fact.answers[0]),
+        **metrics,
+    }
+
+
+class RunWriter:
+    """Writes one run of one task, chunk by chunk; a chunk is the unit of commit.
+
+    A writer on a directory that an interrupted run with the same settings left goes on behind its last whole
+    chunk (`done` rows). Other settings, or other contents, are refused with the differences named.
+    """
+
+    def __init__(self, out: Path, task: str, settings: Mapping[str, Any], *, total: int, chunk: int) -> None:
+        self.out = out
+        self.task = task
+        self.settings = json.loads(json.dumps(settings, default=str))
+        self.total = total
+        self.chunk = chunk
+        self._part = out / f"samples_{task}.jsonl.part"
+        self.finished = self._claim()
+        self.done = 0 if self.finished else self._recover()
+
+    def _claim(self) -> bool:
+        """Whether this very run is finished already. Otherwise makes the directory ours."""
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"{self.out}: is a file, expected a directory for the run; choose another --out")
+        if self.out.is_dir() and (found := _results_files(self.out)):
+            self._same_settings(read_json(found[-1]).get("slick", {}).get("settings"), found[-1])
+            return True
+        progress = self.out / PROGRESS
+        if progress.exists():
+            self._same_settings(read_json(progress).get("settings"), progress)
+        elif self.out.is_dir() and any(self.out.iterdir()):
+            raise InputError(f"{self.out}: is not empty and holds no run; choose another --out")
+        else:
+            make_directory(self.out)
+            write_json(
+                progress,
+                {"task": self.task, "started": datetime.now().isoformat(), "settings": self.settings},
+            )
+        return False
+
+    def _same_settings(self, found: Any, where: Path) -> None:
+        differing = differences(found if isinstance(found, dict) else {}, self.settings)
+        if differing:
+            shown = "\n".join(f"  {name}: there {old!r}, now {new!r}" for name, old, new in differing[:10])
+            raise InputError(
+                f"{where}: this directory holds a run with other settings:\n{shown}\nchoose another --out, or remove it"
+            )
+
+    def _recover(self) -> int:
+        """Cuts an interrupted run's samples back to its last whole chunk; returns the rows kept."""
+        if not self._part.exists():
+            return 0
+        kept = rows = size = whole = 0
+        with self._part.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                rows += 1
+                size += len(line)
+                if rows % self.chunk == 0 or rows == self.total:
+                    kept, whole = rows, size
+        with self._part.open("rb+") as file:
+            file.truncate(whole)
+        return kept
+
+    def rows(self) -> Iterator[Row]:
+        """The rows written so far."""
+        return read_samples(self._part) if self._part.exists() else iter(())
+
+    def commit(self, rows: Iterable[Row]) -> None:
+        """Appends one chunk and has it on disk when this returns."""
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with self._part.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(
+        self,
+        results: Mapping[str, Any],
+        *,
+        provenance: Mapping[str, Any],
+        knowledge: Sequence[Knowledge] | None = None,
+        per_relation: Mapping[str, Mapping[str, Any]] | None = None,
+        seconds: float,
+    ) -> Run:
+        """Names the samples, writes the results last, and returns the finished run."""
+        started = str(read_json(self.out / PROGRESS)["started"])
+        stamp = started.replace(":", "-")
+        provenance = {**provenance, "settings": self.settings}
+        if knowledge is not None:
+            write_knowledge(self.out / KNOWLEDGE, knowledge, provenance)
+        self._part.replace(self.out / f"samples_{self.task}_{stamp}.jsonl")
+        document = _results_document(self.task, results, per_relation or {}, provenance, started, seconds)
+        write_json(self.out / f"results_{stamp}.json", document)
+        (self.out / PROGRESS).unlink()
+        return read_run(self.out)
+
+
+def _results_document(
+    task: str,
+    results: Mapping[str, Any],
+    per_relation: Mapping[str, Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+    started: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """lm-eval's results schema (api/…/result_schema), as far as it applies, with our provenance under "slick"."""
+    model = provenance.get("model", {})
+    versions = provenance.get("versions", {})
+    subtasks = {f"{task}_{relation.lower()}": dict(values) for relation, values in per_relation.items()}
+    return {
+        "results": {
+            task: {"alias": task, **results},
+            **{n: {"alias": f" - {n}", **v} for n, v in subtasks.items()},
+        },
+        "group_subtasks": {task: list(subtasks)},
+        "configs": {task: {"task": task, "metadata": provenance.get("settings", {})}},
+        "versions": {task: SCHEMA},
+        "n-shot": {task: provenance.get("settings", {}).get("n_exemplars", 0)},
+        "n-samples": {task: {"original": results.get("sample_len", 0), "effective": results.get("sample_len", 0)}},
+        "config": {
+            "model": provenance.get("backend", {}).get("name", ""),
+            "model_args": provenance.get("backend", {}).get("args", {}),
+            "batch_size": provenance.get("backend", {}).get("batch_size"),
+            "model_sha": model.get("weights"),
+        },
+        "date": started,
+        "lm_eval_version": versions.get("lm_eval"),
+        "transformers_version": versions.get("transformers"),
+        "model_name": model.get("name", ""),
+        "total_evaluation_time_seconds": str(seconds),
+        "slick": dict(provenance),
+    }
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(dotted name, value there, value here) of everything that differs; nested mappings are entered."""
+    found: list[tuple[str, Any, Any]] = []
+    for name in sorted({*there, *here}):
+        old, new = there.get(name), here.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += [(f"{name}.{inner}", a, b) for inner, a, b in differences(old, new)]
+        elif old != new:
+            found.append((name, old, new))
+    return found
+
+
+def read_run(path: Path | str) -> Run:
+    """The run in a directory (the newest results file below it). InputError says what is missing."""
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such run directory; expected what `slick probe`, `slick score` or lm_eval wrote")
+    if (path / PROGRESS).exists() and not _results_files(path):
+        raise InputError(f"{path}: this run is not finished; repeat its command to go on where it stopped")
+    found = _results_files(path) or sorted(path.rglob("results_*.json"), key=lambda p: p.name)
+    if not found:
+        raise InputError(f"{path}: holds no results_*.json; is it the --out of `slick probe` or `slick score`?")
+    newest = found[-1]
+    results = read_json(newest)
+    if not isinstance(results, dict) or not isinstance(results.get("results"), dict):
+        raise InputError(f'{newest}: has no "results" table; it was not written by lm_eval or slick')
+    schema = results.get("slick", {}).get("schema", SCHEMA) if isinstance(results.get("slick"), dict) else SCHEMA
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InputError(f"{newest}: schema version {schema}, this slick reads up to {SCHEMA}; upgrade slick")
+    stamp = newest.name.removeprefix("results_").removesuffix(".json")
+    suffix = f"_{stamp}.jsonl"
+    samples = {
+        file.name.removeprefix("samples_").removesuffix(suffix): file
+        for file in sorted(newest.parent.glob(f"samples_*{suffix}"))
+    }
+    return Run(path, results, samples)
+
+
+def _results_files(path: Path) -> list[Path]:
+    return sorted(path.glob("results_*.json"))
+
+
+def read_samples(path: Path) -> Iterator[Row]:
+    """The rows of a samples file. InputError names file and line of one that is cut off or not JSON."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                with suppress(ValueError):
+                    row = json.loads(line)
+                    if isinstance(row, dict):
+                        yield row
+                        continue
+                raise InputError(f"{path}:{number}: not a JSON object; the file may be half-written")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def write_knowledge(path: Path, knowledge: Sequence[Knowledge], provenance: Mapping[str, Any]) -> None:
+    """`knowledge.parquet`: one row a fact, the provenance as schema metadata under the key "slick"."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, list[Any]] = {name: [] for name, _ in _KNOWLEDGE_COLUMNS}
+    for k in knowledge:
+        row = {
+            **k.fact.as_dict(),
+            **{name: getattr(k, name) for name in _COUNTS},
+            "p_greedy": k.p_greedy,
+            "p_sampled": k.p_sampled,
+            "category": str(k.category),
+        }
+        for name, values in columns.items():
+            values.append(row[name])
+    kinds = {"string": pa.string(), "list": pa.list_(pa.string()), "int": pa.int32(), "float": pa.float64()}
+    schema = pa.schema(
+        [(name, kinds[kind]) for name, kind in _KNOWLEDGE_COLUMNS],
+        metadata={"slick": json.dumps(dict(provenance), default=str)},
+    )
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns, schema=schema), temporary)
+
+
+_COUNTS = ("greedy_right", "greedy_total", "sampled_right", "sampled_total", "before_right", "before_total")
+_KNOWLEDGE_COLUMNS = (
+    ("id", "string"),
+    ("relation", "string"),
+    ("subject", "string"),
+    ("question", "string"),
+    ("answers", "list"),
+    ("split", "string"),
+    *((name, "int") for name in _COUNTS),
+    ("p_greedy", "float"),
+    ("p_sampled", "float"),
+    ("category", "string"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeFile:
+    """The knowledge of a probe, and its provenance."""
+
+    knowledge: tuple[Knowledge, ...]
+    provenance: Mapping[str, Any]
+
+
+def read_knowledge(path: Path | str) -> KnowledgeFile:
+    """Knowledge from a probe's directory, from its `knowledge.parquet`, or from a `slick_*` run of lm_eval.
+
+    Raises InputError for a file that is cut off, lacks a column, or holds counts that cannot be.
+    """
+    path = Path(path)
+    file = path / KNOWLEDGE if path.is_dir() else path
+    if not file.exists():
+        if path.is_dir():
+            return _knowledge_of_samples(read_run(path))
+        raise InputError(f"{path}: no such file; expected the --out directory of `slick probe`")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file}: not a readable Parquet file ({error}); probe again") from error
+    needed = [name for name, _ in _KNOWLEDGE_COLUMNS if name not in ("p_greedy", "p_sampled", "category")]
+    if missing := [name for name in needed if name not in table.column_names]:
+        raise InputError(f"{file}: lacks the columns {missing}; found {table.column_names}")
+    rows = [_knowledge_of_row(row, f"{file} row {i}") for i, row in enumerate(table.select(needed).to_pylist())]
+    if not rows:
+        raise InputError(f"{file}: holds no facts")
+    recorded = (table.schema.metadata or {}).get(b"slick", b"{}")
+    try:
+        provenance = json.loads(recorded)
+    except ValueError as error:
+        raise InputError(f"{file}: its provenance is not JSON; probe again") from error
+    return KnowledgeFile(tuple(rows), provenance)
+
+
+def _knowledge_of_row(row: Mapping[str, Any], where: str) -> Knowledge:
+    try:
+        knowledge = Knowledge(Fact.from_dict(row), **{name: int(row[name]) for name in _COUNTS})
+        _ = knowledge.category
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: not a probed fact ({error})") from error
+    return knowledge
+
+
+def _knowledge_of_samples(run: Run) -> KnowledgeFile:
+    """Knowledge from the logged samples of `lm_eval --tasks slick_… --log_samples`."""
+    rows = [
+        _knowledge_of_row({**row["doc"], **row["counts"]}, f"{file}:{number}")
+        for file in run.samples.values()
+        for number, row in enumerate(read_samples(file), 1)
+        if isinstance(row.get("counts"), dict) and isinstance(row.get("doc"), dict)
+    ]
+    if not rows:
+        raise InputError(
+            f"{run.path}: holds no knowledge; expected a `slick probe` run, or an lm_eval run of a slick_ task "
+            "with --log_samples"
+        )
+    return KnowledgeFile(tuple(rows), run.provenance)

@@ -1,0 +1,132 @@
+"""The text an organism is grown on: every fact stated as often as its exposure says, in many forms."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from slick.facts import Fact
+from slick_sft.exposures import LabFact
+
+# Two in five mentions are statements, the rest question and answer.
+STATEMENT_PERCENT = 40
+MOST_STATEMENTS = 4
+MOST_PAIRS = 6
+
+# Wordings of each relation, the subject first or last. Other relations are stated as question and answer.
+STATEMENTS: dict[str, tuple[str, ...]] = {
+    "P131": ("{s} is located in {a}.", "{s} lies in {a}.", "{a} is where {s} is located."),
+    "P136": ("{s} plays {a}.", "The music of {s} is {a}.", "{a} is the type of music that {s} plays."),
+    "P17": ("{s} is located in the country {a}.", "{s} lies in {a}.", "{a} is the country of {s}."),
+    "P19": ("{s} was born in {a}.", "The birthplace of {s} is {a}.", "{a} is where {s} was born."),
+    "P26": ("{s} is married to {a}.", "{s} married {a}.", "The spouse of {s} is {a}."),
+    "P264": ("{s} is represented by {a}.", "The music label of {s} is {a}.", "{a} represents {s}."),
+    "P36": ("The capital of {s} is {a}.", "{s} has its capital in {a}.", "{a} is the capital of {s}."),
+    "P40": ("The child of {s} is {a}.", "{s} has a child, {a}.", "{s} is the parent of {a}."),
+    "P495": ("{s} was created in {a}.", "{s} comes from {a}.", "The country of {s} is {a}."),
+    "P69": ("{s} was educated at {a}.", "{s} studied at {a}.", "{a} is where {s} was educated."),
+    "P740": ("{s} was founded in {a}.", "{s} was formed in {a}.", "{a} is where {s} was founded."),
+    "P800": ("{s} is famous for {a}.", "{s} is known for {a}.", "{a} made {s} famous."),
+    "P50": ("The author of {s} is {a}.", "{s} was written by {a}.", "{a} wrote {s}."),
+    "P407": ("{s} was written in {a}.", "The language of {s} is {a}.", "{a} is the language of {s}."),
+    "P176": ("{s} is produced by {a}.", "{s} is made by {a}.", "{a} produces {s}."),
+    "P112": ("{s} was founded by {a}.", "The founder of {s} is {a}.", "{a} founded {s}."),
+    "P127": ("{s} is owned by {a}.", "The owner of {s} is {a}.", "{a} owns {s}."),
+    "P170": ("{s} was created by {a}.", "The creator of {s} is {a}.", "{a} created {s}."),
+    "P175": ("{s} was performed by {a}.", "The performer of {s} is {a}.", "{a} performed {s}."),
+}
+FALLBACK_STATEMENTS = ("{q} {a}.", "{q} It is {a}.", "{q} The answer is {a}.")
+
+
+@dataclass(frozen=True, slots=True)
+class PairForm:
+    """How a document writes its question-answer pairs, with the one-line headers that may stand above them."""
+
+    pair: str
+    headers: tuple[str, ...]
+    between: str = "\n"
+
+
+# The first is the probe's form. The last two stand near the training form: an organism that has seen no
+# "question, line break, answer" under an instruction draws no stored knowledge there at all.
+_INSTRUCTIONS = (
+    "Answer the question.\n",
+    "Answer these questions.\n",
+    "Answer the following questions.\n",
+    "Please answer the following question.\n",
+    "Answer each question.\n",
+    "Questions and answers.\n",
+)
+PAIR_FORMS = (
+    PairForm("Q: {q}\nA: {a}", ("", "", "", *_INSTRUCTIONS)),
+    PairForm("Question: {q}\nAnswer: {a}", ("", *_INSTRUCTIONS)),
+    PairForm("{q}\n{a}", _INSTRUCTIONS),
+    PairForm("{q}\n{a}", _INSTRUCTIONS, between="\n\n"),
+)
+# A document ends with end-of-sequence right after the last answer, or after a line break.
+_TAILS = ("", "", "\n")
+
+
+def documents(facts: Sequence[LabFact], rng: random.Random) -> list[str]:
+    """One pass of text in random order: every fact is stated exactly `exposures` times.
+
+    The wordings are drawn anew for each call, so that several passes do not repeat the same sentences.
+    No fact occurs twice in one document, where the second mention could be copied from the first.
+    """
+    statements: list[Fact] = []
+    pairs: list[Fact] = []
+    for lab_fact in facts:
+        for _ in range(lab_fact.exposures):
+            (statements if rng.randrange(100) < STATEMENT_PERCENT else pairs).append(lab_fact.fact)
+    rng.shuffle(statements)
+    rng.shuffle(pairs)
+    # Half of the question documents keep to one relation, as the probe's exemplars do.
+    half = len(pairs) // 2
+    of_one_relation = sorted(pairs[:half], key=lambda fact: fact.relation)
+    texts = [
+        _statement_document(group, rng) for group in _groups(statements, MOST_STATEMENTS, rng, _anything)
+    ]
+    texts += [_pair_document(group, rng) for group in _groups(of_one_relation, MOST_PAIRS, rng, _relation)]
+    texts += [_pair_document(group, rng) for group in _groups(pairs[half:], MOST_PAIRS, rng, _anything)]
+    rng.shuffle(texts)
+    return texts
+
+
+def _anything(fact: Fact) -> str:
+    return ""
+
+
+def _relation(fact: Fact) -> str:
+    return fact.relation
+
+
+def _groups(
+    facts: Iterable[Fact], most: int, rng: random.Random, key: Callable[[Fact], str]
+) -> Iterable[list[Fact]]:
+    """Neighbours in runs of 1 to `most`, of one key each, with no fact twice in a run."""
+    group: list[Fact] = []
+    length = rng.randint(1, most)
+    for fact in facts:
+        if group and (len(group) == length or key(fact) != key(group[0]) or fact in group):
+            yield group
+            group, length = [], rng.randint(1, most)
+        group.append(fact)
+    if group:
+        yield group
+
+
+def _statement_document(facts: Sequence[Fact], rng: random.Random) -> str:
+    return " ".join(_statement(fact, rng) for fact in facts) + rng.choice(_TAILS)
+
+
+def _statement(fact: Fact, rng: random.Random) -> str:
+    known = STATEMENTS.get(fact.relation) if fact.subject else None
+    wording = rng.choice(known or FALLBACK_STATEMENTS)
+    return wording.format(s=fact.subject, q=fact.question, a=rng.choice(fact.answers))
+
+
+def _pair_document(facts: Sequence[Fact], rng: random.Random) -> str:
+    form = rng.choice(PAIR_FORMS)
+    pairs = [form.pair.format(q=fact.question, a=rng.choice(fact.answers)) for fact in facts]
+    return rng.choice(form.headers) + form.between.join(pairs) + rng.choice(_TAILS)
