@@ -45,6 +45,21 @@ class Backend:
             raise RunError(f"backend {self.name}: {answers.count(None)} of {len(answers)} requests had no answer")
         return [str(answer) for answer in answers]
 
+    def sample(self, prompts: Sequence[str], kwargs: Mapping[str, Any], n: int, seed: int) -> list[list[str]]:
+        """n sampled answers a prompt: prompts × n. Where the model runs in this process, from one prefill each.
+
+        Seeds every generator first, so that the same call gives the same answers; an API backend, which would
+        send one seed with all its requests, is given one a sample.
+        """
+        from slick.shared_prefill import sample_shared, serves
+
+        seed_everything(seed)
+        if serves(self.lm):
+            return sample_shared(self.lm, prompts, kwargs, n, self.batch_size)
+        each = [{**kwargs, "seed": seed + j} if self.per_request_seeds else kwargs for j in range(n)]
+        answers = iter(self.generate([(prompt, settings) for prompt in prompts for settings in each]))
+        return [[next(answers) for _ in each] for _ in prompts]
+
     def chat(self, *, apply: bool, multiturn: bool = False, system: str = "") -> Chat:
         """lm-eval's chat options as a `Chat`; InputError where the model has no chat template."""
         if not apply:
@@ -91,12 +106,20 @@ def load_backend(
     except (KeyError, ValueError) as error:
         raise InputError(f"--backend {name}: lm-eval knows no such model type; try hf ({error})") from error
     arguments = {**_model_argument(kind, model), **(args or {})}
-    extra = {"batch_size": batch_size, "device": device}
+    extra = {"batch_size": batch_size, "device": device or _default_device(kind)}
     try:
         lm = kind.create_from_arg_obj(arguments, extra)
     except (OSError, TypeError, ValueError, ImportError, ModuleNotFoundError) as error:
         raise InputError(f"{model}: backend {name} cannot load it with {arguments}: {error}") from error
     return Backend(lm, name, dict(args or {}), batch_size, fingerprint(model))
+
+
+def _default_device(kind: Any) -> str | None:
+    """cpu for an in-process transformers model on a machine without a GPU: its own default is always cuda."""
+    import torch
+    from lm_eval.models.huggingface import HFLM
+
+    return "cpu" if issubclass(kind, HFLM) and not torch.cuda.is_available() else None
 
 
 def _model_argument(kind: Any, model: str) -> dict[str, str]:

@@ -31,7 +31,7 @@ def build_app() -> typer.Typer:
         epilog=EPILOG,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="markdown",
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
@@ -44,7 +44,12 @@ def build_app() -> typer.Typer:
             raise typer.Exit
 
     for point in _verbs():
-        verb = point.load()
+        try:
+            verb = point.load()
+        except Exception as error:
+            # One broken package must not take the other verbs along.
+            _complain(f"the verb {point.name!r} of {point.value} cannot be loaded: {error}")
+            continue
         if isinstance(verb, typer.Typer):
             app.add_typer(verb, name=point.name)
         else:
@@ -79,7 +84,8 @@ def run(arguments: list[str] | None = None) -> int:
         if os.environ.get("SLICK_TRACEBACK"):
             traceback.print_exc()
         _complain(
-            f"{type(error).__name__}: {error}\n(unforeseen; set SLICK_TRACEBACK=1 for the traceback, and please report it)"
+            f"{type(error).__name__}: {error}\n"
+            "(unforeseen; set SLICK_TRACEBACK=1 for the traceback, and please report it)"
         )
         return EXIT_RUN
 

@@ -43,7 +43,9 @@ def probe(
 
     Greedy answers first, samples only where no greedy answer is right; the categories are the full protocol's.
 
-    Example: slick probe --model ./model --facts entityq --split train --limit 2000 --out runs/probe
+    \b
+    Example:
+      slick probe --model ./model --facts entityq --split train --limit 2000 --out runs/probe
     """
     from slick.exemplars import check_pools, exemplar_pools, pools_from_file
     from slick.probe import Probe, run_probe
@@ -99,7 +101,9 @@ def score(
 ) -> None:
     """Score a model closed-book: exact match, zero-shot in the training form, by category of the base model.
 
-    Example: slick score --model runs/known/model --knowledge runs/probe --out runs/known-score
+    \b
+    Example:
+      slick score --model runs/known/model --knowledge runs/probe --out runs/known-score
     """
     from slick.errors import InputError
     from slick.prompts import check_form
@@ -141,7 +145,7 @@ def score(
 def _print_probe(run: object) -> None:
     from slick.knowledge import CATEGORIES
     from slick.runs import Run
-    from slick.tables import print_table, share
+    from slick.terminal import print_table, share
 
     assert isinstance(run, Run)
     found = next(iter(run.results["results"].values()))
@@ -156,7 +160,7 @@ def _print_probe(run: object) -> None:
 def _print_score(run: object) -> None:
     from slick.knowledge import CATEGORIES
     from slick.runs import Run
-    from slick.tables import print_table, share
+    from slick.terminal import print_table, share
 
     assert isinstance(run, Run)
     found = next(iter(run.results["results"].values()))

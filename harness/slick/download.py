@@ -5,9 +5,10 @@ from __future__ import annotations
 import lzma
 import os
 import re
-import shutil
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from slick.errors import InputError, RunError
@@ -17,6 +18,10 @@ CACHE_VARIABLE = "SLICK_CACHE"
 
 # Unpacked, EntityQuestions takes 25 MB; an archive that claims much more is not what we asked for.
 UNPACKED_LIMIT = 256 * 2**20
+
+# What zipfile raises on a file that is no zip, or a damaged one; OSError and ValueError for an offset that
+# lies nowhere, RuntimeError for encryption.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 
 _HTTP_RANGE_NOT_SATISFIABLE = 416
 
@@ -68,15 +73,20 @@ def unpack(archive: Path, into: Path, member: re.Pattern[str]) -> None:
     backslash) makes the whole archive suspect.
     Raises RunError when `archive` is no whole zip, is suspect, too large, or holds no wanted member.
     """
+    for path, content in _contents(archive, member):
+        target = into / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
+def _contents(archive: Path, member: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
     try:
         with zipfile.ZipFile(archive) as opened:
-            for info, path in _wanted(opened, member):
-                target = into / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                # ZipFile reads no more than the size that `_wanted` has added up, and checks the CRC.
-                with opened.open(info) as source, target.open("wb") as file:
-                    shutil.copyfileobj(source, file)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+            wanted = _wanted(opened, member)
+            for info, path in wanted:
+                # read gives no more than the size that `_wanted` has added up, and checks the CRC.
+                yield path, opened.read(info)
+    except _DAMAGED as error:
         raise RunError(
             f"{archive.name}: not a whole zip archive ({error}); it begins with {_beginning(archive)}"
         ) from error
@@ -107,12 +117,29 @@ def _fetch(url: str, part: Path, title: str) -> Exception | None:
     from huggingface_hub.file_download import http_get
 
     try:
-        with part.open("ab") as file:
+        with part.open("ab") as file, _small_chunks():
             http_get(url, file, resume_size=file.tell(), displayed_filename=title)
     except Exception as error:
         # http_get lets its HTTP library's errors through, and that library is httpx or httpx2 by release.
         return error
     return None
+
+
+@contextmanager
+def _small_chunks() -> Iterator[None]:
+    """Has http_get write, and count as progress, 64 KiB at a time.
+
+    Its own 10 MiB are held in memory until they are full, and lost when the connection is cut: of an archive
+    no larger than that, nothing would ever be resumed.
+    """
+    from huggingface_hub import constants
+
+    usual = constants.DOWNLOAD_CHUNK_SIZE
+    constants.DOWNLOAD_CHUNK_SIZE = 2**16
+    try:
+        yield
+    finally:
+        constants.DOWNLOAD_CHUNK_SIZE = usual
 
 
 def _status(error: Exception) -> int | None:

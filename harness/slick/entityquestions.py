@@ -170,8 +170,8 @@ def fetch() -> Path:
         raise RunError(
             f"EntityQuestions was in no directory given, not in {DIRECTORY_VARIABLE} and not in {target}, "
             f"so its archive was tried:\n{error}\n"
-            "Without it: unzip a copy and name its directory by --metadata entityquestions=DIR or "
-            f"{DIRECTORY_VARIABLE}=DIR"
+            f"Without it: unzip a copy and name its directory by {DIRECTORY_VARIABLE}=DIR, by --facts DIR "
+            "(slick), or by --metadata entityquestions=DIR (lm_eval)"
         ) from error
     return target
 
@@ -223,7 +223,10 @@ def _facts_in(path: Path) -> tuple[Fact, ...]:
 
 def _rows(path: Path) -> list[Row]:
     rows: list[Row] = []
-    for number, row in enumerate(json.loads(path.read_text("utf-8")), start=1):
+    value = json.loads(path.read_text("utf-8"))
+    if not isinstance(value, list):
+        raise ValueError("expected a JSON list")
+    for number, row in enumerate(value, start=1):
         match row:
             case {"question": str(question), "answers": [*answers]} if all(
                 isinstance(answer, str) for answer in answers

@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from slick.errors import InputError
+
 # The splits of a dataset. "ood" and "ood_dev" hold the relations that are never trained on.
 SPLITS = ("train", "dev", "test", "ood", "ood_dev")
 
@@ -111,3 +113,45 @@ def facts_digest(facts: Iterable[Fact]) -> str:
     for fact in facts:
         digest.update(fact.id.encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise InputError unless `limit` is None or at least 1."""
+    if limit is not None and limit < 1:
+        raise InputError(f"limit: found {limit}, expected at least 1; leave it out to take all facts")
+
+
+def sample_facts(facts: Sequence[Fact], n: int, seed: int) -> list[Fact]:
+    """A seeded draw of `n` facts (all, where there are no more), in their given order.
+
+    Each relation gets its share of `n`, whole numbers by largest remainder (ties to the smaller name).
+    Which facts of a relation are drawn depends on seed and ids alone, not on the order of `facts`.
+    Raises InputError unless n is at least 1.
+    """
+    check_limit(n)
+    if n >= len(facts):
+        return list(facts)
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, fact in enumerate(facts):
+        places[fact.relation].append(place)
+    shares = _shares({relation: len(group) for relation, group in places.items()}, n)
+    drawn: list[int] = []
+    for relation, group in places.items():
+        # Ranked by a hash rather than drawn by `random`, whose sample may change between Pythons.
+        ranked = sorted(group, key=lambda place: (_rank(seed, facts[place].id), place))
+        drawn.extend(ranked[: shares[relation]])
+    return [facts[place] for place in sorted(drawn)]
+
+
+def _shares(counts: Mapping[str, int], n: int) -> dict[str, int]:
+    """`n` split in proportion to `counts` by largest remainder; n is at most their sum."""
+    total = sum(counts.values())
+    shares = {name: n * count // total for name, count in counts.items()}
+    by_remainder = sorted(counts, key=lambda name: (-(n * counts[name] % total), name))
+    for name in by_remainder[: n - sum(shares.values())]:
+        shares[name] += 1
+    return shares
+
+
+def _rank(seed: int, id: str) -> bytes:
+    return hashlib.sha256(f"{seed}/{id}".encode("utf-8", "surrogatepass")).digest()

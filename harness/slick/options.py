@@ -21,7 +21,8 @@ Facts = Annotated[
     str,
     typer.Option(
         "--facts",
-        help="`entityq`, `lab`, or a path: JSON Lines, JSON, Parquet, a `datasets` directory, or an EntityQuestions copy.",
+        help="`entityq`, `lab`, or a path: JSON Lines, JSON, Parquet, a `datasets` directory, "
+        "or a copy of EntityQuestions.",
     ),
 ]
 Split = Annotated[
@@ -62,11 +63,12 @@ class Selection:
 
 def select(source: str, *, split: str, relations: str, limit: int, seed: int) -> Selection:
     """Reads `source` once and selects from it. Raises InputError for anything wrong, all mistakes at once."""
-    from slick.reader import read_facts, select_facts
+    from slick.reader import read_selection
 
-    everything = read_facts(source)
     wanted = [name.strip() for name in relations.split(",") if name.strip()]
-    chosen = select_facts(everything, split=split or None, relations=wanted or None, limit=limit or None, seed=seed)
+    chosen, everything = read_selection(
+        source, split=split or None, relations=wanted or None, limit=limit or None, seed=seed
+    )
     return Selection(chosen, everything)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slick.backend import Backend, Request, seed_everything
+from slick.backend import Backend, Request
 from slick.exemplars import ExemplarSets, draw_exemplar_sets, draw_fresh_sets
 from slick.facts import Fact, by_relation, facts_digest
 from slick.files import digest_of
@@ -112,8 +112,10 @@ def _probe_chunk(
         if probe.all_samples or count_right(fact, greedy[i], [], matching=probe.matching).greedy_right == 0
     ]
     # Keyed by the chunk, so that a resumed run draws what an unbroken one would have drawn.
-    seed_everything(int(digest_of([probe.seed, first])[:8], 16))
-    drawn = _samples(backend, e, probe.seed, [prompts[i] for i in undecided])
+    seed = int(digest_of([probe.seed, first])[:7], 16)
+    asked = [p for i in undecided for p in prompts[i]]
+    answers = iter(backend.sample(asked, e.sampled_kwargs(), e.n_samples, seed))
+    drawn = [[next(answers) for _ in prompts[i]] for i in undecided]
     sampled = dict(zip(undecided, drawn, strict=True))
     for i, fact in enumerate(facts):
         yield _row(probe, first + i, fact, (prompts[i], fresh[i]), greedy[i], sampled.get(i, []), before[i])
@@ -127,19 +129,6 @@ def _greedy(
     answers = iter(backend.generate([(p, e.greedy_kwargs()) for group in groups for p in group]))
     taken = [[next(answers) for _ in group] for group in groups]
     return taken[: len(prompts)], taken[len(prompts) :]
-
-
-def _samples(backend: Backend, e: Sampled, seed: int, prompts: Sequence[Sequence[str]]) -> list[list[list[str]]]:
-    """N_sample answers per prompt, per fact: facts × sets × samples."""
-    kwargs = [sample_kwargs(e, seed, j, own_seed=backend.per_request_seeds) for j in range(e.n_samples)]
-    requests: list[Request] = [(p, kw) for group in prompts for p in group for kw in kwargs]
-    answers = iter(backend.generate(requests))
-    return [[[next(answers) for _ in kwargs] for _ in group] for group in prompts]
-
-
-def sample_kwargs(e: Sampled, seed: int, index: int, *, own_seed: bool) -> dict[str, Any]:
-    """Settings of sample `index`; an API backend would send one seed with all, so each gets its own."""
-    return {**e.sampled_kwargs(), **({"seed": seed * 100_003 + index} if own_seed else {})}
 
 
 def _row(

@@ -20,6 +20,7 @@ from slick.errors import InputError
 from slick.facts import Fact
 from slick.files import digest_of, make_directory, read_json, replacing, write_json
 from slick.knowledge import Knowledge
+from slick.lm_eval_results import knowledge_of_answers, provenance_of_tasks
 
 SCHEMA = 1
 PROGRESS = "progress.json"
@@ -38,9 +39,9 @@ class Run:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What `slick` recorded; empty for a run that lm_eval itself wrote."""
-        found = self.results.get("slick", {})
-        return found if isinstance(found, Mapping) else {}
+        """What `slick` recorded, or our tasks under lm_eval; empty for a run of other tasks."""
+        found = self.results.get("slick")
+        return found if isinstance(found, Mapping) else provenance_of_tasks(self.results)
 
     @property
     def kind(self) -> str:
@@ -360,10 +361,10 @@ def _knowledge_of_row(row: Mapping[str, Any], where: str) -> Knowledge:
 def _knowledge_of_samples(run: Run) -> KnowledgeFile:
     """Knowledge from the logged samples of `lm_eval --tasks slick_… --log_samples`."""
     rows = [
-        _knowledge_of_row({**row["doc"], **row["counts"]}, f"{file}:{number}")
+        _knowledge_of_answers(row, run.provenance, f"{file}:{number}")
         for file in run.samples.values()
         for number, row in enumerate(read_samples(file), 1)
-        if isinstance(row.get("counts"), dict) and isinstance(row.get("doc"), dict)
+        if "p_correct_greedy" in row
     ]
     if not rows:
         raise InputError(
@@ -371,3 +372,10 @@ def _knowledge_of_samples(run: Run) -> KnowledgeFile:
             "with --log_samples"
         )
     return KnowledgeFile(tuple(rows), run.provenance)
+
+
+def _knowledge_of_answers(row: Row, provenance: Mapping[str, Any], where: str) -> Knowledge:
+    try:
+        return knowledge_of_answers(row, provenance)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(f"{where}: not a probed fact ({type(error).__name__}: {error})") from error

@@ -1,0 +1,44 @@
+# Two commands matter: `make demo` and `make test`. Each sets up its own .venv first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check types bench clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
+
+setup: $(INSTALLED) ## Create .venv with the pinned versions (takes some minutes)
+
+# hatchling and editables first, pinned too: the editable install then builds without fetching newer ones.
+$(INSTALLED): pyproject.toml constraints.txt harness/slick_lm_eval_hook.py harness/slick_lm_eval_hook.pth
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "slick needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@echo "Setting up $(VENV) with the versions of constraints.txt …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet -c constraints.txt hatchling editables
+	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[test]'
+	@touch $@
+
+demo: $(INSTALLED) ## Run the main job on the embedded lab; writes reports/demo/
+	@$(BIN)/slick demo --out reports/demo
+
+test: $(INSTALLED) check ## Run every check and the whole test suite
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+check: $(INSTALLED) ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+types: $(INSTALLED) ## pyright (fetches it from the package registries)
+	@$(PIP) install --quiet -c constraints.txt pyright
+	@$(BIN)/pyright
+
+bench: $(INSTALLED) ## Run the benchmarks; writes reports/benchmarks/
+	@$(BIN)/python -m pytest tests/bench -m bench -s
+
+clean: ## Remove the environment and what the tools leave behind
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist

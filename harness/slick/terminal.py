@@ -1,0 +1,45 @@
+"""Plain tables for the terminal. Rounding never turns a small number into 0 or an incomplete one into 100."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slick.statistics import Interval, wilson
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A fraction as a percentage; "<0.1" and ">99.9" where rounding would print an edge that is not there."""
+    text = f"{100 * value:.{digits}f}"
+    edge = 10.0**-digits
+    if value > 0 and float(text) == 0:
+        return f"<{edge:.{digits}f}"
+    if value < 1 and float(text) == 100:
+        return f">{100 - edge:.{digits}f}"
+    return text
+
+
+def interval(value: Interval | None) -> str:
+    """An interval of fractions in percent; "undefined" where there is none."""
+    return f"[{100 * value.low:.1f}, {100 * value.high:.1f}]" if value else "undefined"
+
+
+def share(value: float, n: int) -> tuple[str, str, str]:
+    """(count, percentage, Wilson interval) of a share of n facts."""
+    right = round(value * n)
+    estimate = wilson(right, n)
+    return f"{right}", percent(value), interval(estimate.interval if estimate else None)
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows:
+        # Text, not markup: names come from files that others wrote.
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

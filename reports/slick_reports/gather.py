@@ -1,0 +1,110 @@
+"""What the user asked for becomes what can be compared: paths checked, runs read, arms formed, mismatches found."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slick.errors import InputError
+from slick.knowledge import Category
+from slick.runs import KnowledgeFile, read_knowledge
+from slick_reports.arms import Arm, find_control, group_arms
+from slick_reports.comparable import check_comparable, check_knowledge
+from slick_reports.inputs import Scored, read_scored
+from slick_reports.numbers import Mismatch
+
+TITLE = "What fine-tuning kept, gained and lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a report is made of; see `slick_reports.report.build_report`."""
+
+    runs: Sequence[Path]
+    before: Path | None = None
+    knowledge: Path | None = None
+    control: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    title: str = TITLE
+    allow_mismatch: bool = False
+
+    def command(self) -> str:
+        """The command that makes this report again, but for its --out."""
+        words = ["slick", "report", *map(str, self.runs)]
+        for name, value in (("--before", self.before), ("--knowledge", self.knowledge), ("--control", self.control)):
+            words += [name, str(value)] if value is not None else []
+        for path, label in self.labels.items():
+            words += ["--label", f"{path}={label}"]
+        words += ["--title", self.title] if self.title != TITLE else []
+        words += ["--allow-mismatch"] if self.allow_mismatch else []
+        return shlex.join(words)
+
+    def split(self) -> tuple[Path, list[Path]]:
+        """(before, the other runs). Raises InputError for too few runs, one given twice, or a label of none."""
+        for i, path in enumerate(self.runs):
+            if any(_same(path, other) for other in self.runs[:i]):
+                raise InputError(f"{path}: given twice; give each run once")
+        base = self.before or (self.runs[0] if self.runs else None)
+        others = [path for path in self.runs if base is None or not _same(path, base)]
+        if base is None or not others:
+            raise InputError(
+                f"found {len(self.runs)} run{'s' * (len(self.runs) != 1)}, expected the score of the base model and of "
+                "at least one tuned model: slick report BASE TUNED --out FILE.html"
+            )
+        known = {str(path) for path in (*self.runs, base)}
+        if strangers := [path for path in self.labels if path not in known]:
+            raise InputError(f"--label: {', '.join(strangers)}: none of the runs; expected RUN=LABEL with RUN as given")
+        return base, others
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.resolve() == b.resolve()
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The runs of a report, read and found comparable. control_note: how the control was found, or why there is none."""
+
+    before: Scored
+    before_label: str
+    arms: Sequence[Arm]
+    control: Arm | None
+    control_note: str
+    knowledge: KnowledgeFile | None
+    mismatches: Sequence[Mismatch]
+
+    def runs(self) -> Iterator[Scored]:
+        """Every score run, "before" first."""
+        yield self.before
+        for arm in self.arms:
+            yield from arm.runs
+
+    def categories(self) -> dict[str, Category]:
+        """Fact id → category: the probe's; without a probe, the first that any of the runs recorded."""
+        if self.knowledge:
+            return {k.fact.id: k.category for k in self.knowledge.knowledge}
+        found: dict[str, Category] = {}
+        for run in self.runs():
+            for id, row in run.rows.items():
+                if row.category is not None:
+                    found.setdefault(id, row.category)
+        return found
+
+
+def gather(request: Request) -> Gathered:
+    """Reads everything that `request` names. Raises InputError when something cannot be read or compared."""
+    base, paths = request.split()
+    knowledge = read_knowledge(request.knowledge) if request.knowledge else None
+    before = read_scored(base)
+    others = [read_scored(path) for path in paths]
+    mismatches = check_comparable(before, others, allow_mismatch=request.allow_mismatch)
+    if knowledge:
+        mismatches += check_knowledge(
+            knowledge.provenance, str(request.knowledge), before, allow_mismatch=request.allow_mismatch
+        )
+    arms = group_arms(others, request.labels)
+    control, note = find_control(arms, request.control)
+    label = request.labels.get(str(base), base.resolve().name)
+    return Gathered(before, label, arms, control, note, knowledge, mismatches)

@@ -1,0 +1,148 @@
+"""The sentences of a report: what fell and by how much, what that rests on, and what it does not show.
+
+The group they speak of is fixed beforehand (Known facts, or all where none has a category), never chosen by its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slick_reports.numbers import ALL, KNOWN, ArmNumbers, GroupNumbers, direction
+from slick_reports.text import short
+from slick_reports.wording import estimate_points, level, percent, points, size
+
+
+def quoted(label: str) -> str:
+    return f"“{short(label)}”"
+
+
+def headline_group(arms: Sequence[ArmNumbers]) -> str:
+    """Known facts where there are any, else all."""
+    known = arms[0].group(KNOWN)
+    return KNOWN if known is not None and known.n else ALL
+
+
+def headline(arms: Sequence[ArmNumbers], control: str | None) -> str:
+    """The first thing a reader sees: the largest fall with its interval, or that none is shown; then the noise."""
+    name = headline_group(arms)
+    rows = [(arm, row) for arm in arms if (row := arm.group(name)) is not None]
+    fallen = [pair for pair in rows if direction(pair[1].change.estimate) == "fell"]
+    what = "Known facts" if name == KNOWN else "All facts"
+    if fallen:
+        worst = min(fallen, key=lambda pair: _value(pair[1]))
+        told = _fall(what, len(fallen), len(arms), *worst) + _against(worst[1], control)
+    else:
+        told = _no_fall(what, rows)
+    return f"{told} {noise(arms)}"
+
+
+def _value(row: GroupNumbers) -> float:
+    return row.change.estimate.value if row.change.estimate else 0.0
+
+
+def _fall(what: str, fallen: int, of: int, arm: ArmNumbers, row: GroupNumbers) -> str:
+    where = f"in {quoted(arm.label)}"
+    if of > 1:
+        where = f"in {fallen} of {of} arms, most {where}:"
+    return f"{what}: accuracy fell {where} by {size(_value(row))} points, {_from_to(row)}"
+
+
+def _from_to(row: GroupNumbers) -> str:
+    estimate, before, after = row.change.estimate, row.before.accuracy, row.after.accuracy
+    if estimate is None or before is None or after is None:
+        return "of no facts."
+    limits = (
+        f"{level(estimate.interval.level)} interval of the difference {points(estimate.interval.low)} to "
+        f"{points(estimate.interval.high)}"
+        if estimate.interval
+        else "interval undefined"
+    )
+    return f"from {percent(before.value)} % to {percent(after.value)} % ({limits}, n = {row.n:,})."
+
+
+def _against(row: GroupNumbers, control: str | None) -> str:
+    estimate = row.against_control
+    if estimate is None or control is None:
+        return ""
+    limits = (
+        f"{points(estimate.interval.low)} to {points(estimate.interval.high)}" if estimate.interval else "undefined"
+    )
+    compared = {"fell": "lower", "rose": "higher"}.get(direction(estimate))
+    if compared is None:
+        return f" Against the control {quoted(control)} no difference is shown ({points(estimate.value)}; {limits})."
+    return f" That is {size(estimate.value)} points {compared} than the control {quoted(control)} ({limits})."
+
+
+def _no_fall(what: str, rows: Sequence[tuple[ArmNumbers, GroupNumbers]]) -> str:
+    """A fall that is not shown is not a fall ruled out, so the sentence says how large one could still be."""
+    risen = [(arm, row) for arm, row in rows if direction(row.change.estimate) == "rose"]
+    lows = [e.interval.low for _, row in rows if (e := row.change.estimate) and e.interval]
+    told = f"{what}: no fall in accuracy is shown"
+    if risen:
+        arm, row = max(risen, key=lambda pair: _value(pair[1]))
+        told += f", and it rose in {quoted(arm.label)} by {size(_value(row))} points, {_from_to(row)}"
+    else:
+        told += "."
+    if len(lows) < len(rows):
+        return f"{told} An interval is undefined, so nothing is ruled out."
+    if min(lows) < 0:
+        told += f" The intervals still hold a fall of up to {size(min(lows))} points."
+    return told
+
+
+def noise(arms: Sequence[ArmNumbers]) -> str:
+    """Which noise the intervals hold, and so what the figures are about."""
+    single = [arm for arm in arms if len(arm.seeds) == 1]
+    several = [arm for arm in arms if len(arm.seeds) > 1]
+    if not several:
+        return "One checkpoint per arm: this is about these checkpoints, not about training in general."
+    if not single:
+        counts = sorted({len(arm.seeds) for arm in several})
+        return f"{' to '.join(map(str, counts))} seeds per arm: the intervals hold the noise of facts and of seeds."
+    names = ", ".join(quoted(arm.label) for arm in single)
+    verb = "is one checkpoint" if len(single) == 1 else "are one checkpoint each"
+    return (
+        f"{names} {verb}: those figures are about the checkpoint, not about training in general. The intervals of the "
+        "arms with several seeds hold the noise of facts and of seeds."
+    )
+
+
+def finding(arm: ArmNumbers, name: str, control: str | None) -> str:
+    """One sentence an arm: its change on the headline's group, and every group whose difference excludes 0."""
+    row = arm.group(name)
+    if row is None:
+        return f"{quoted(arm.label)}: nothing to compare."
+    told = f"{quoted(arm.label)}: {name} {estimate_points(row.change.estimate)} points"
+    if row.against_control is not None and control is not None:
+        told += f", against {quoted(control)} {estimate_points(row.against_control)}"
+    shown = [
+        f"{r.group} {points(r.change.estimate.value)}"
+        for r in arm.groups
+        if r.change.estimate and direction(r.change.estimate) != "open"
+    ]
+    told += ". Differences to before that exclude 0: " + (", ".join(shown) if shown else "none")
+    if control is not None and not arm.is_control:
+        against = [
+            f"{r.group} {points(r.against_control.value)}"
+            for r in arm.groups
+            if r.against_control and direction(r.against_control) != "open"
+        ]
+        told += "; differences to the control that exclude 0: " + (", ".join(against) if against else "none")
+    return told + "."
+
+
+def caveats(arms: Sequence[ArmNumbers], control: str | None) -> list[str]:
+    """What the figures do not hold."""
+    found = [
+        noise(arms),
+        "Intervals are not corrected for the number of comparisons: where nothing changed, 1 in 10 would still exclude 0.",
+    ]
+    steps = {arm.label: arm.training.get("steps") for arm in arms}
+    if len({value for value in steps.values() if value is not None}) > 1:
+        told = ", ".join(f"{quoted(label)} {value if value is not None else 'not recorded'}" for label, value in steps.items())
+        found.append(
+            f"The arms took different numbers of steps ({told}); fewer steps change less, whatever the rows were."
+        )
+    if control is None and len(arms) > 0:
+        found.append("Without a control arm, a fall may come from tuning as such and not from the rows it was tuned on.")
+    return found

@@ -1,0 +1,43 @@
+"""The report as JSON: the numbers object itself, at full precision, with a schema number for other programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from slick_reports.numbers import Report, direction
+from slick_reports.text import without_surrogates
+
+MARK = '"kind": "slick report"'
+
+
+def render(report: Report) -> str:
+    """`report` as JSON text. Fractions stay fractions; an undefined interval or an empty group is null.
+
+    Besides the fields of `slick_reports.numbers`, every arm's group says what its intervals say ("fell", "rose" or
+    "open"). Strings are whole, but for lone surrogates, which are spelled out.
+    """
+    numbers = asdict(report)
+    schema = numbers.pop("schema")
+    for arm, plain in zip(report.arms, numbers["arms"], strict=True):
+        for row, plain_row in zip(arm.groups, plain["groups"], strict=True):
+            plain_row["direction"] = direction(row.change.estimate)
+            plain_row["direction_against_control"] = (
+                direction(row.against_control) if row.against_control is not None else None
+            )
+    document = _plain({"kind": "slick report", "schema": schema, **numbers})
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON can hold it. Twelve digits: what lies beyond them depends on the machine."""
+    if isinstance(value, str):
+        return without_surrogates(value)
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
+    if isinstance(value, dict):
+        return {without_surrogates(str(k)): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,51 @@
+"""Writing a report: the HTML page, and the same numbers as Markdown and JSON beside it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from slick.errors import InputError
+from slick.files import replacing
+from slick_reports import html, json_report, markdown
+from slick_reports.numbers import Report
+
+
+def write_report(report: Report, html_path: Path) -> list[Path]:
+    """Writes X.html, X.md and X.json for an `html_path` X.html, and returns them.
+
+    All three are rendered before the first is written. Raises InputError for another suffix, for a directory that
+    cannot be written, and where X.md or X.json holds something that is no report of ours.
+    """
+    html_path = Path(html_path)
+    if html_path.suffix != ".html":
+        raise InputError(f"--out {html_path}: expected a name that ends in .html (.md and .json are written beside it)")
+    if html_path.is_dir():
+        raise InputError(f"--out {html_path}: is a directory, expected a file name")
+    beside = {".md": markdown.MARK, ".json": json_report.MARK}
+    for suffix, mark in beside.items():
+        _refuse_stranger(html_path.with_suffix(suffix), mark)
+    report = replace(report, command=f"{report.command} --out {shlex.quote(str(html_path))}")
+    texts = {
+        html_path: html.render(report),
+        html_path.with_suffix(".md"): markdown.render(report),
+        html_path.with_suffix(".json"): json_report.render(report),
+    }
+    for path, text in texts.items():
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+    return list(texts)
+
+
+def _refuse_stranger(path: Path, mark: str) -> None:
+    """The user named the page; the two files beside it must not cost a file of the user's own."""
+    if not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            ours = mark in file.read(200)
+    except OSError:
+        ours = False
+    if not ours:
+        raise InputError(f"{path}: exists and is no report of slick; it would be replaced, so choose another --out")

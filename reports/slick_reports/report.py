@@ -1,0 +1,99 @@
+"""The report's front door: runs in, one numbers object out, and that object written in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from slick.knowledge import Category
+from slick.statistics import LEVEL
+from slick_reports import headline, noise
+from slick_reports.compare import Comparison
+from slick_reports.gather import TITLE, Gathered, Request, gather
+from slick_reports.notes import notes
+from slick_reports.numbers import ALL, KNOWN, Report, Shares
+from slick_reports.output import write_report
+from slick_reports.records import records, settings_of
+from slick_reports.text import short
+from slick_reports.wording import estimate_points, level, percent
+
+__all__ = ["TITLE", "Report", "build_report", "headline_table", "write_report"]
+
+
+def build_report(
+    runs: Sequence[Path],
+    *,
+    before: Path | None = None,
+    knowledge: Path | None = None,
+    control: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    title: str = TITLE,
+    allow_mismatch: bool = False,
+) -> Report:
+    """The numbers of a before-and-after report on score runs.
+
+    runs: the first is "before" (the base model) unless `before` names another; the others are arms, and runs of one
+    recipe with several seeds are one arm. knowledge: a probe of the base model; without it the categories come from
+    the score runs. control: label of the control arm. labels: run path → label.
+    Raises InputError when a run cannot be read or the runs cannot be compared; allow_mismatch lets different
+    settings pass and records them in the report.
+    """
+    request = Request(runs, before, knowledge, control, labels or {}, title, allow_mismatch)
+    gathered = gather(request)
+    comparison = Comparison(gathered.before, gathered.arms, gathered.categories())
+    name = gathered.control.label if gathered.control else None
+    arms = tuple(comparison.arm(arm.label, name) for arm in gathered.arms)
+    probed = gathered.knowledge.knowledge if gathered.knowledge else None
+    selection = noise.selection_lines(probed or ())
+    seeds = noise.seeds_lines(comparison, gathered.control)
+    group = headline.headline_group(arms)
+    return Report(
+        title=title,
+        headline=headline.headline(arms, name),
+        findings=tuple(headline.finding(arm, group, name) for arm in arms),
+        caveats=tuple(headline.caveats(arms, name)),
+        mismatches=tuple(gathered.mismatches),
+        notes=tuple(notes(gathered, comparison)),
+        level=LEVEL,
+        n=len(comparison.facts),
+        before=gathered.before_label,
+        control=name,
+        arms=arms,
+        relations=comparison.relations(),
+        selection=selection,
+        selection_note=noise.selection_note(probed, selection),
+        seeds=seeds,
+        seeds_note=noise.seeds_note(gathered.control, seeds),
+        shares=_shares(gathered, comparison),
+        settings=settings_of(gathered.before),
+        runs=records(gathered),
+        command=request.command(),
+    )
+
+
+def _shares(gathered: Gathered, comparison: Comparison) -> Shares | None:
+    if gathered.knowledge:
+        return noise.category_shares(((k.fact, k.category) for k in gathered.knowledge.knowledge), "probe")
+    scored = zip(comparison.facts, comparison.categories, strict=True)
+    return noise.category_shares(((fact, c) for fact, c in scored if c is not None), "scored facts")
+
+
+def headline_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) for the terminal: each arm on all, Known and HighlyKnown facts."""
+    header = ["", "facts", "n", "prior", "before", "after", f"difference [{level(report.level)}]"]
+    wanted = (ALL, KNOWN, str(Category.HIGHLY_KNOWN))
+    rows = [
+        [
+            short(arm.label),
+            row.group,
+            f"{row.n:,}",
+            percent(row.prior),
+            percent(row.before.accuracy.value if row.before.accuracy else None),
+            percent(row.after.accuracy.value if row.after.accuracy else None),
+            estimate_points(row.change.estimate),
+        ]
+        for arm in report.arms
+        for row in arm.groups
+        if row.group in wanted
+    ]
+    return header, rows

@@ -1,0 +1,74 @@
+"""How numbers are written, the same in every format. Rounding never turns a small number into 0, nor hides a sign."""
+
+from __future__ import annotations
+
+from slick.statistics import Estimate, Interval
+
+NONE = "–"
+UNDEFINED = "undefined"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction in percent: "61.2"; "<0.1" and ">99.9" at edges that are not there; "–" for None."""
+    if value is None:
+        return NONE
+    text = f"{100 * value:.{digits}f}"
+    edge = 10.0**-digits
+    if value > 0 and float(text) == 0:
+        return f"<{edge:.{digits}f}"
+    if value < 1 and float(text) == 100:
+        return f">{100 - edge:.{digits}f}"
+    return text
+
+
+def percent_interval(interval: Interval | None) -> str:
+    """Limits of a share in percent; "undefined" for None."""
+    return f"[{percent(interval.low)}, {percent(interval.high)}]" if interval else UNDEFINED
+
+
+def points(value: float | None) -> str:
+    """A signed difference of fractions in percentage points: "+1.2", "−12.3"; "0.0" only for 0 itself."""
+    if value is None:
+        return NONE
+    # Twelve digits: a mean over seeds that is 0 may come out as 1e-17.
+    exact = round(100 * value, 12)
+    sign = "−" if exact < 0 else "+" if exact > 0 else ""
+    return sign + _size(abs(exact))
+
+
+def size(value: float) -> str:
+    """A difference in points without its sign, for sentences that say "fell" or "rose"."""
+    return _size(abs(round(100 * value, 12)))
+
+
+def _size(points: float) -> str:
+    digits = 1
+    # More digits where one would print an edge (0 or 100) that is not there.
+    while digits < 12 and float(f"{points:.{digits}f}") in (0.0, 100.0) and points not in (0.0, 100.0):
+        digits += 1
+    return f"{points:.{digits}f}"
+
+
+def points_interval(interval: Interval | None) -> str:
+    """Limits of a difference in points; "undefined" for None."""
+    return f"[{points(interval.low)}, {points(interval.high)}]" if interval else UNDEFINED
+
+
+def estimate_points(estimate: Estimate | None) -> str:
+    """A difference with its interval: "−12.3 [−15.0, −9.2]"; "–" where there is nothing to compare."""
+    return f"{points(estimate.value)} {points_interval(estimate.interval)}" if estimate else NONE
+
+
+def estimate_percent(estimate: Estimate | None) -> str:
+    """A share with its interval: "61.2 [57.0, 65.3]"; "–" where there is nothing to share."""
+    return f"{percent(estimate.value)} {percent_interval(estimate.interval)}" if estimate else NONE
+
+
+def count(value: float) -> str:
+    """A number of facts, with a decimal only where it is a mean over seeds: "1,204", "31.3"."""
+    return f"{round(value):,}" if abs(value - round(value)) < 1e-9 else f"{value:,.1f}"
+
+
+def level(value: float) -> str:
+    """An interval's level: "90 %"."""
+    return f"{100 * value:g} %"

@@ -1,0 +1,271 @@
+"""An organism: a small language model grown on chosen facts, so that what it knows is known."""
+
+from __future__ import annotations
+
+import math
+import random
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slick.errors import InputError, RunError
+from slick.facts import facts_digest
+from slick.files import replacing_directory, sha256_of, write_json
+from slick.provenance import library_versions
+from slick_sft.exposures import LabFact
+from slick_sft.pretraining import documents
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+RECIPE = "recipe.json"
+END = "<|endoftext|>"
+PAD = "<|pad|>"
+# The 256 bytes and the two special tokens.
+SMALLEST_VOCABULARY = 258
+CONTEXT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class OrganismConfig:
+    """Size of an organism and how it is trained. The number of steps follows from the text.
+
+    passes: times the text is read; every pass states each fact `exposures` times, in wordings of its own.
+    block: tokens of one training row; at most CONTEXT. batch: rows of one step.
+    warm_up: share of the training during which the learning rate rises; then it falls as a cosine to 0.
+    """
+
+    vocabulary: int = 1024
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    feed_forward: int = 344
+    passes: int = 6
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.01
+    block: int = 256
+    batch: int = 8
+    warm_up: float = 0.05
+
+    def check(self) -> OrganismConfig:
+        """`self`; raises InputError naming the first setting that is out of range."""
+        for name, least in (("width", 8), ("layers", 1), ("heads", 1), ("passes", 1), ("block", 8), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"organism: {name} is {getattr(self, name)}; expected at least {least}")
+        if self.vocabulary < SMALLEST_VOCABULARY:
+            raise InputError(
+                f"organism: vocabulary is {self.vocabulary}; expected at least {SMALLEST_VOCABULARY} "
+                "(256 bytes and two special tokens)"
+            )
+        if self.width % (2 * self.heads):
+            raise InputError(
+                f"organism: width {self.width} over {self.heads} heads; expected an even number of "
+                f"dimensions a head, for example {2 * self.heads * max(1, self.width // (2 * self.heads))}"
+            )
+        if self.block > CONTEXT:
+            raise InputError(f"organism: block is {self.block}; expected at most {CONTEXT}")
+        return self
+
+
+def grow_organism(
+    facts: Sequence[LabFact],
+    *,
+    out: Path,
+    seed: int,
+    config: OrganismConfig | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Train a tokenizer and a Llama on the facts' pre-training text; write both and recipe.json to `out`.
+
+    out: a directory that does not exist yet or is empty. device: "cpu", "cuda" or "auto".
+    Returns the recipe. The same seed on the same machine with the same number of threads gives the same bytes.
+    Raises InputError (no facts, none of them exposed, `out` taken or not writable), RunError (the loss is
+    no number).
+    """
+    config = (config or OrganismConfig()).check()
+    if not facts:
+        raise InputError("organism: no facts to grow on; expected at least one")
+    if not any(fact.exposures for fact in facts):
+        raise InputError("organism: every fact has 0 exposures, so there is no text; expose at least one")
+    with replacing_directory(Path(out)) as directory:
+        from slick.backend import quiet
+
+        quiet()
+        tokenizer = train_tokenizer(_pass(facts, seed, 0), config.vocabulary)
+        model = new_model(tokenizer, config, seed)
+        training = _train(model, tokenizer, facts, config, seed, _device(device))
+        model.save_pretrained(directory, safe_serialization=True)
+        tokenizer.save_pretrained(directory)
+        recipe = _recipe(facts, seed, config, training, directory)
+        write_json(directory / RECIPE, recipe)
+    return recipe
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE over the texts, with END as end-of-sequence and PAD as padding; no start token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        eos_token=END,
+        pad_token=PAD,
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, config: OrganismConfig, seed: int) -> LlamaForCausalLM:
+    """An untrained Llama with tied embeddings, its weights drawn from the seed; float32, on the CPU."""
+    import torch
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=config.width,
+                intermediate_size=config.feed_forward,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                num_key_value_heads=config.heads,
+                max_position_embeddings=CONTEXT,
+                tie_word_embeddings=True,
+                **ends,
+            )
+        )
+    model.generation_config = GenerationConfig(**ends)
+    return model
+
+
+def _pass(facts: Sequence[LabFact], seed: int, index: int) -> list[str]:
+    return documents(facts, random.Random(f"text:{seed}:{index}"))
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"organism: device {name!r} was asked for and torch finds none; try --device cpu")
+    return name
+
+
+def _rows(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, block: int) -> torch.Tensor:
+    """All documents end to end, each closed by end-of-sequence, as int64 rows of `block`; the rest is padding."""
+    import torch
+
+    ids = array("q")
+    for encoding in tokenizer.backend_tokenizer.encode_batch(list(texts)):
+        ids.extend(encoding.ids)
+        ids.append(tokenizer.eos_token_id)
+    ids.extend([tokenizer.pad_token_id] * (-len(ids) % block))
+    return torch.frombuffer(ids, dtype=torch.int64).clone().view(-1, block)
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerFast, facts: Sequence[LabFact], config: OrganismConfig, seed: int
+) -> Iterator[tuple[torch.Tensor, float]]:
+    """Batches of all passes in order, each with the share of the training that stands before it."""
+    for index in range(config.passes):
+        batches = _rows(_pass(facts, seed, index), tokenizer, config.block).split(config.batch)
+        for number, batch in enumerate(batches):
+            yield batch, (index + number / len(batches)) / config.passes
+
+
+def _rate(config: OrganismConfig, done: float) -> float:
+    """The learning rate where the share `done` of the training lies behind."""
+    rising = min(1.0, (done + 1e-3) / config.warm_up) if config.warm_up else 1.0
+    return config.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    facts: Sequence[LabFact],
+    config: OrganismConfig,
+    seed: int,
+    device: str,
+) -> dict[str, Any]:
+    """Train in place, leave the model on the CPU, and return what happened: steps, tokens, losses, threads."""
+    import torch
+    from tqdm import tqdm
+
+    model.to(device).train()
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
+    )
+    losses: list[float] = []
+    tokens = 0
+    with tqdm(total=100, desc="growing the organism", unit="%", bar_format=_BAR) as bar:
+        for batch, done in _batches(tokenizer, facts, config, seed):
+            for group in optimiser.param_groups:
+                group["lr"] = _rate(config, done)
+            losses.append(_step(model, optimiser, batch.to(device), tokenizer.pad_token_id))
+            tokens += int((batch != tokenizer.pad_token_id).sum())
+            bar.set_postfix_str(f"loss {losses[-1]:.2f}", refresh=False)
+            bar.update(100 * done - bar.n)
+        bar.update(100 - bar.n)
+    model.to("cpu").eval()
+    last = losses[-max(1, len(losses) // 20) :]
+    return {
+        "steps": len(losses),
+        "tokens": tokens,
+        "first_loss": losses[0],
+        "last_loss": sum(last) / len(last),
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+
+
+def _step(model: LlamaForCausalLM, optimiser: torch.optim.Optimizer, batch: torch.Tensor, pad: int) -> float:
+    import torch
+
+    logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=pad)
+    value = float(loss)
+    if not math.isfinite(value):
+        raise RunError(
+            f"organism: the loss became {value} at learning rate {optimiser.param_groups[0]['lr']:g}; "
+            "nothing was written; try a smaller learning rate"
+        )
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    return value
+
+
+def _recipe(
+    facts: Sequence[LabFact], seed: int, config: OrganismConfig, training: dict[str, Any], directory: Path
+) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "seed": seed,
+        "config": asdict(config),
+        "facts": len(facts),
+        "facts_digest": facts_digest(fact.fact for fact in facts),
+        "exposures": sum(fact.exposures for fact in facts),
+        "training": training,
+        "weights_sha256": sha256_of(directory / "model.safetensors"),
+        "versions": library_versions(),
+    }
