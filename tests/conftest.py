@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from slick.facts import Fact
+
+# A deadline is a wall-clock assertion, and fails on a busy machine.
+settings.register_profile("slick", deadline=None)
+settings.load_profile("slick")
 
 _TEMPLATES = {"P17": "Which country is {} located in?", "P36": "What is the capital of {}?"}
 _SPLITS = (("train", 4), ("dev", 8), ("test", 6))
@@ -48,9 +53,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe._tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>"
     )
-    tokenizer.chat_template = (
-        "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
-    )
+    tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(

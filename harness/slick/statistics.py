@@ -191,7 +191,8 @@ def _residual_mean_square(arm: Scores) -> float:
     """Mean square of the runs-by-facts interaction of a two-way layout."""
     runs, n = arm.shape
     residual = arm - arm.mean(axis=0) - arm.mean(axis=1, keepdims=True) + arm.mean()
-    return float((residual**2).sum()) / ((n - 1) * (runs - 1))
+    total: float = (residual**2).sum().item()
+    return float(total / ((n - 1) * (runs - 1)))
 
 
 def paired_difference(

@@ -143,8 +143,11 @@ def _add_dataset(table: Table, path: Path, split: str) -> None:
     import datasets
 
     # load_from_disk follows any path that the file names; ours stay in the directory that the user named.
-    for file in json.loads((path / "state.json").read_text("utf-8"))["_data_files"]:
+    files = json.loads((path / "state.json").read_text("utf-8"))["_data_files"]
+    for file in files:
         _plain_name(file["filename"])
+    if not files:  # what save_to_disk writes of an empty dataset, and load_from_disk cannot read
+        return
     dataset = datasets.load_from_disk(str(path), keep_in_memory=False)
     table.see(dataset.column_names)
     wanted = [name for name in dataset.column_names if name in COLUMNS]

@@ -134,10 +134,13 @@ def _by_fact(rows: Iterable[Row]) -> dict[str, tuple[Fact, _Answers]]:
 
 
 def _shared_prompts(id: str, one: _Answers, two: _Answers) -> Iterator[tuple[tuple[str, bool], list[str], list[str]]]:
-    if not (one.keys() <= two.keys() or two.keys() <= one.keys()):
+    # Samples are often missing (the two-stage probe); greedy prompts only beyond the other's.
+    greedy, other = ({asked for asked in answers if not asked[1]} for answers in (one, two))
+    if not (greedy <= other or other <= greedy):
         raise ValueError(f"fact {id}: the two probes asked it in different words")
-    for asked in one.keys() & two.keys():
-        yield asked, one[asked], two[asked]
+    for asked in one:
+        if asked in two:
+            yield asked, one[asked], two[asked]
 
 
 def _right(answers: Iterable[str], fact: Fact, matching: Matching) -> int:
