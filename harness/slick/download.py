@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import lzma
 import os
 import re
@@ -117,7 +118,7 @@ def _fetch(url: str, part: Path, title: str) -> Exception | None:
     from huggingface_hub.file_download import http_get
 
     try:
-        with part.open("ab") as file, _small_chunks():
+        with part.open("ab") as file, _suited_to_one_small_file():
             http_get(url, file, resume_size=file.tell(), displayed_filename=title)
     except Exception as error:
         # http_get lets its HTTP library's errors through, and that library is httpx or httpx2 by release.
@@ -126,20 +127,23 @@ def _fetch(url: str, part: Path, title: str) -> Exception | None:
 
 
 @contextmanager
-def _small_chunks() -> Iterator[None]:
-    """Has http_get write, and count as progress, 64 KiB at a time.
+def _suited_to_one_small_file() -> Iterator[None]:
+    """Has http_get write, and count as progress, 64 KiB at a time, and try again without a warning each time.
 
     Its own 10 MiB are held in memory until they are full, and lost when the connection is cut: of an archive
-    no larger than that, nothing would ever be resumed.
+    no larger than that, nothing would ever be resumed. What stopped it in the end is in our own error.
     """
     from huggingface_hub import constants
 
-    usual = constants.DOWNLOAD_CHUNK_SIZE
+    logger = logging.getLogger("huggingface_hub.file_download")
+    usual = constants.DOWNLOAD_CHUNK_SIZE, logger.level
     constants.DOWNLOAD_CHUNK_SIZE = 2**16
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        constants.DOWNLOAD_CHUNK_SIZE = usual
+        constants.DOWNLOAD_CHUNK_SIZE = usual[0]
+        logger.setLevel(usual[1])
 
 
 def _status(error: Exception) -> int | None:
@@ -156,7 +160,10 @@ def _cause(error: Exception) -> str:
 
 def _kept(part: Path) -> str:
     size = part.stat().st_size if part.exists() else 0
-    return f"; {size} bytes are kept in {part}, and the next run goes on from there" if size else ""
+    if not size:
+        part.unlink(missing_ok=True)
+        return ""
+    return f"; {size} bytes are kept in {part}, and the next run goes on from there"
 
 
 def _beginning(path: Path) -> str:

@@ -98,7 +98,7 @@ def paper_facts(files: Files) -> list[Fact]:
         for (split, relation), rows in files.items()
         if split == "test"
         for question, _ in rows
-    }
+    } - {""}
     facts = []
     for split, source, relations in _PUBLISHED:
         for relation in relations:

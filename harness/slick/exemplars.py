@@ -14,13 +14,10 @@ from itertools import islice
 from slick.errors import InputError, Mistakes
 from slick.facts import Fact, by_relation, exemplar_split
 
-# How far past the k shown exemplars a set's order is kept, to replace clashing ones.
-_SPARE = 64
-
 
 @dataclass(frozen=True, slots=True)
 class ExemplarSets:
-    """The sets of one relation. orders[i]: set i's exemplars in seeded order, the first k shown."""
+    """The sets of one relation. orders[i]: the whole pool in set i's seeded order, the first k shown."""
 
     k: int
     orders: tuple[tuple[Fact, ...], ...]
@@ -46,22 +43,33 @@ def draw_exemplar_sets(
 
     Within a set no question stands twice. `purpose` keeps the draws of different uses apart.
     """
-    unique = {fact.question: fact for fact in sorted(pool, key=lambda f: (f.question, f.id), reverse=True)}
-    canonical = [unique[question] for question in sorted(unique)]
+    canonical = _distinct(pool)
     relation = canonical[0].relation if canonical else ""
     orders = []
     for i in range(n_sets):
         rng = random.Random(f"{seed}/{purpose}/{relation}/{i}")
-        orders.append(tuple(rng.sample(canonical, min(len(canonical), k + _SPARE))))
+        orders.append(tuple(rng.sample(canonical, len(canonical))))
     return ExemplarSets(k, tuple(orders))
 
 
+def _distinct(pool: Iterable[Fact]) -> list[Fact]:
+    """One fact a question, sorted by question; the pool's order does not matter."""
+    ordered = sorted(pool, key=lambda f: (f.question, f.id, f.subject), reverse=True)
+    unique = {fact.question: fact for fact in ordered}
+    return [unique[question] for question in sorted(unique)]
+
+
 def draw_fresh_sets(pool: Sequence[Fact], used: ExemplarSets, *, n_sets: int, seed: int) -> ExemplarSets:
-    """Sets for the "before" measurement: exemplars disjoint from `used` where the pool has enough."""
-    shown = {fact.id for order in used.orders for fact in order[: used.k]}
-    rest = [fact for fact in pool if fact.id not in shown]
-    enough = len(rest) >= n_sets * used.k
-    return draw_exemplar_sets(rest if enough else pool, n_sets=n_sets, k=used.k, seed=seed, purpose="before")
+    """Sets for the "before" measurement: questions disjoint from `used` where the pool has enough."""
+    shown = {fact.question for order in used.orders for fact in order[: used.k]}
+    rest = [fact for fact in pool if fact.question not in shown]
+    if len({fact.question for fact in rest}) < n_sets * used.k:
+        return draw_exemplar_sets(pool, n_sets=n_sets, k=used.k, seed=seed, purpose="before")
+    fresh = draw_exemplar_sets(rest, n_sets=n_sets, k=used.k, seed=seed, purpose="before")
+    # Used ones stand last: only a fact that clashes with nearly all fresh ones is shown any.
+    last = [fact for fact in pool if fact.question in shown]
+    spare = draw_exemplar_sets(last, n_sets=n_sets, k=used.k, seed=seed, purpose="spare")
+    return ExemplarSets(used.k, tuple(a + b for a, b in zip(fresh.orders, spare.orders, strict=True)))
 
 
 def exemplar_pools(
@@ -91,18 +99,29 @@ def check_pools(pools: Mapping[str, Sequence[Fact]], targets: Iterable[Fact], *,
     with Mistakes(f"too few facts to draw {k} exemplars from:") as mistakes:
         for relation, group in by_relation(targets).items():
             pool = pools.get(relation, [])
-            # Only questions count, since a set shows none twice; a fact may rule out its own and its subject's.
-            worst = min(
-                (len({e.question for e in pool if not clashes(e, fact)}) for fact in group)
-                if len(pool) < k + _SPARE
-                else (len({e.question for e in pool}),)
-            )
+            worst = _fewest_usable(pool, group)
             if worst < k:
                 mistakes.add(
                     f"relation {relation}: found {worst} usable "
                     f"(of {len(pool)} in its exemplar split), expected at least {k}; "
                     "give --exemplars FILE with more facts of this relation, or lower --n-exemplars"
                 )
+
+
+def _fewest_usable(pool: Sequence[Fact], facts: Iterable[Fact]) -> int:
+    """How many exemplars the least served of `facts` can be shown; as `clashes`, but looked up."""
+    distinct = _distinct(pool)
+    by_id = {e.id: e.question for e in distinct}
+    by_subject: dict[str, set[str]] = {}
+    for e in distinct:
+        by_subject.setdefault(e.subject, set()).add(e.question)
+    questions = set(by_id.values())
+
+    def usable(fact: Fact) -> int:
+        ruled_out = {fact.question, by_id.get(fact.id, fact.question)} & questions
+        return len(distinct) - len(ruled_out | (by_subject.get(fact.subject, set()) if fact.subject else set()))
+
+    return min(map(usable, facts), default=len(distinct))
 
 
 def pools_from_file(facts: Sequence[Fact], targets: Iterable[Fact]) -> dict[str, list[Fact]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import threading
 import zipfile
@@ -166,10 +167,15 @@ def test_a_missing_file_is_a_run_error_with_its_status(site: Site, tmp_path: Pat
     assert not (tmp_path / "x.zip").exists()
 
 
-def test_a_server_that_is_not_there_is_a_run_error(site: Site, tmp_path: Path) -> None:
-    """A refused connection is one message, not a traceback of the HTTP library."""
+def test_a_server_that_is_not_there_is_a_run_error(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused connection is one message, not a warning for each try, and leaves no file."""
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)  # so that caplog sees it
     with pytest.raises(RunError, match="download failed"):
         download("http://127.0.0.1:1/dataset.zip", tmp_path / "x.zip", title="x")
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.messages == []
 
 
 def test_offline_mode_forbids_the_download(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

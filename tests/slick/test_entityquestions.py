@@ -164,6 +164,14 @@ def test_filter_2_drops_train_rows_of_tested_subjects(tested_in: str, answers: t
     assert [fact.split for fact in facts] == ["dev"]
 
 
+def test_a_question_without_a_subject_shares_it_with_no_other() -> None:
+    """Rows that do not fit their template have no subject to be dropped by."""
+    files = tiny_files()
+    files["test", "P17"].append(("What?", ("a",)))
+    files["train", "P19"].append(("Who?", ("a",)))
+    assert "Who?" in {fact.question for fact in eq.paper_facts(files)}
+
+
 def test_identical_rows_stay_rows() -> None:
     """A row that occurs twice is two facts with one id, since the paper's totals count rows."""
     files = tiny_files()

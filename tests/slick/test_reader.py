@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from slick import entityquestions, reader
 from slick.errors import InputError, RunError
 from slick.facts import Fact
-from slick.reader import read_facts
+from slick.reader import read_facts, read_selection
 
 # Text as UTF-8 can hold it; no blank-only strings, and answers are one line.
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(str.strip)
@@ -106,6 +106,13 @@ def test_limit_draws_in_proportion_after_the_choice(mixed: Path) -> None:
     assert drawn == read_facts(mixed, split="test", limit=4, seed=1)
     assert any(drawn != read_facts(mixed, split="test", limit=4, seed=seed) for seed in range(2, 9))
     assert len(read_facts(mixed, split="test", limit=100)) == 8
+
+
+def test_a_selection_comes_with_the_whole_source(mixed: Path) -> None:
+    """What exemplars are drawn from is read together with the facts that are asked."""
+    chosen, everything = read_selection(mixed, split="test", relations=["r1"], limit=2)
+    assert chosen == read_facts(mixed, split="test", relations=["r1"], limit=2)
+    assert everything == read_facts(mixed)
 
 
 @pytest.mark.parametrize("limit", [0, -1])
