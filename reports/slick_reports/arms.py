@@ -11,6 +11,7 @@ from typing import Any
 from slick.errors import InputError
 from slick.provenance import same_model
 from slick_reports.inputs import Scored, mapping
+from slick_reports.text import short
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,7 @@ def _label(group: Sequence[Scored], labels: Mapping[str, str]) -> str:
 def _distinct(arms: Sequence[Arm]) -> list[Arm]:
     """The arms with labels that tell them apart: where two are equal, the directory is named as well."""
     times = Counter(arm.label for arm in arms)
-    named = [
-        replace(arm, label=f"{arm.label} ({arm.runs[0].path})") if times[arm.label] > 1 else arm for arm in arms
-    ]
+    named = [replace(arm, label=f"{arm.label} ({arm.runs[0].path})") if times[arm.label] > 1 else arm for arm in arms]
     if len({arm.label for arm in named}) < len(named):
         raise InputError("two arms bear the same label; give them different ones with --label RUN=LABEL")
     return named
@@ -98,18 +97,24 @@ def find_control(arms: Sequence[Arm], wanted: str | None) -> tuple[Arm | None, s
     if wanted is not None:
         for arm in arms:
             if arm.label == wanted:
-                return arm, f"The control is “{arm.label}”, as chosen."
+                return arm, f"The control is “{short(arm.label)}”, as chosen."
         raise InputError(f"--control {wanted!r}: no such arm; the arms are {', '.join(repr(a.label) for a in arms)}")
     candidates = [arm for arm in arms if unknown_share(arm.training) == 0]
+    # Among the arms without Unknown rows, the mix of all Known facts goes before those of one category.
+    candidates = [arm for arm in candidates if _recipe_name(arm.training) == "known-only"] or candidates
     if len(candidates) == 1:
-        return candidates[0], f"The control is “{candidates[0].label}”, the arm trained without Unknown facts."
+        return candidates[0], f"The control is “{short(candidates[0].label)}”, the arm trained without Unknown facts."
     if candidates:
-        names = ", ".join(f"“{arm.label}”" for arm in candidates)
+        names = ", ".join(f"“{short(arm.label)}”" for arm in candidates)
         return None, f"No control: {names} were all trained without Unknown facts; choose one with --control LABEL."
     return None, "No control: no arm records a training set without Unknown facts; choose one with --control LABEL."
 
 
+def _recipe_name(training: Mapping[str, Any]) -> object:
+    return mapping(training.get("recipe")).get("name")
+
+
 def unknown_share(training: Mapping[str, Any]) -> float | None:
     """The share of Unknown rows in the training set, in [0, 1], as its recipe recorded it; None if it did not."""
-    share = mapping(training.get("recipe")).get("unknown", training.get("unknown"))
+    share = mapping(training.get("recipe")).get("unknown")
     return float(share) if isinstance(share, (int, float)) and not isinstance(share, bool) else None

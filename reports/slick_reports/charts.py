@@ -15,9 +15,9 @@ from slick_reports.text import short
 from slick_reports.wording import estimate_percent, estimate_points, percent, points
 
 _WIDTH = 460.0
-_LEFT, _RIGHT = 16.0, 444.0
+_LEFT, _RIGHT = 8.0, 452.0
 _TOP = 26.0
-_HEADER, _ROW, _GAP = 22.0, 17.0, 12.0
+_HEADER, _ROW, _GAP = 25.0, 17.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def change_chart(report: Report) -> Markup:
     """Every arm minus before, by group, about the zero line; rows stand level with `accuracy_chart`'s."""
     blocks = [
         # The free place is where the other picture shows "before".
-        _Block(rows[0].group, rows[0].n, [None, *_difference_rows(report, rows, [r.change.estimate for r in rows])])
+        _Block(rows[0].group, rows[0].n, [None, *_difference_rows(report, [r.change.estimate for r in rows])])
         for rows in _by_group(report.arms)
         if rows[0].n
     ]
@@ -82,7 +82,7 @@ def control_chart(report: Report) -> Markup | None:
     if report.control is None or len(report.arms) < 2:
         return None
     blocks = [
-        _Block(rows[0].group, rows[0].n, _difference_rows(report, rows, [r.against_control for r in rows]))
+        _Block(rows[0].group, rows[0].n, _difference_rows(report, [r.against_control for r in rows]))
         for rows in _by_group(report.arms)
         if rows[0].n
     ]
@@ -90,9 +90,7 @@ def control_chart(report: Report) -> Markup | None:
     return _differences("control", title, blocks)
 
 
-def _difference_rows(
-    report: Report, rows: Sequence[GroupNumbers], estimates: Sequence[Estimate | None]
-) -> list[_Row | None]:
+def _difference_rows(report: Report, estimates: Sequence[Estimate | None]) -> list[_Row | None]:
     found: list[_Row | None] = []
     for place, (arm, estimate) in enumerate(zip(report.arms, estimates, strict=True)):
         if estimate is not None:
@@ -139,7 +137,7 @@ def _dots(id: str, title: str, description: str, blocks: Sequence[_Block], axis:
 
 
 def _grid(axis: Axis, top: float, bottom: float, unit: str) -> Iterator[Markup]:
-    for tick in axis.ticks(5 if unit == "%" else 6):
+    for tick in axis.ticks(5 if unit == "%" else 8):
         zero = unit != "%" and abs(tick) < 1e-9
         x = axis.at(tick)
         yield line(x, top, x, bottom, "zero" if zero else "grid")
@@ -193,7 +191,7 @@ def shares_chart(shares: Shares) -> Markup:
 
 
 def _bar(name: str, counts: Sequence[int], y: float, height: float, names: Sequence[str]) -> Markup:
-    left, right, total = 92.0, 400.0, sum(counts)
+    left, right, total = 84.0, 410.0, sum(counts)
     middle = y + height / 2 + 4.5
     pieces = [
         label(cut(name, 11), _LEFT, middle, "row"),
@@ -205,7 +203,7 @@ def _bar(name: str, counts: Sequence[int], y: float, height: float, names: Seque
         tooltip = element("title", f"{short(name)}, {names[place]}: {count:,} ({percent(count / total)} %)")
         if count:
             rect = element("rect", tooltip, x=x, y=float(y), width=max(width - 1, 0.5), height=float(height))
-            text = f"{100 * count / total:.0f}"
+            text = percent(count / total, 0)
             number = [label(text, x + width / 2, middle, "inside", "middle")] if width > 24 and height > 20 else []
             pieces.append(element("g", rect, *number, class_=f"cat{place}"))
         x += width

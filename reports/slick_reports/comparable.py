@@ -107,7 +107,7 @@ def _same_facts(before: Scored, other: Scored) -> None:
         if (a.question, a.answers) != (b.question, b.answers):
             raise InputError(
                 f"{other.path}: fact {id} is another question or has other answers than in {before.path} "
-                f"({visible(b.question, 80)!r} against {visible(a.question, 80)!r}); score both models on the same facts"
+                f"({visible(b.question, 80)!r} against {visible(a.question, 80)!r}); score both on the same facts"
             )
 
 

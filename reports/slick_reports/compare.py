@@ -11,14 +11,16 @@ import numpy as np
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES, KNOWN, Category
-from slick.statistics import Estimate, Interval, Scores, arm_share, paired_difference
+from slick.statistics import Estimate, Interval, arm_share, paired_difference
 from slick_reports import numbers
 from slick_reports.arms import Arm
-from slick_reports.inputs import Answered, Scored
+from slick_reports.inputs import Answered, Scored, mapping
 from slick_reports.numbers import ArmNumbers, Difference, Flip, GroupNumbers, RelationNumbers, Side
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from slick.statistics import Scores
 
     Mask = NDArray[np.bool_]
 
@@ -159,8 +161,9 @@ class Comparison:
             for i in np.flatnonzero((changed > 0) & (before == right_before))
         ]
         order = {str(category): place for place, category in enumerate(CATEGORIES)}
+        last = len(order)
         return tuple(
-            sorted(found, key=lambda flip: (order.get(flip.category or "", len(order)), flip.fact.relation, -flip.seeds))
+            sorted(found, key=lambda flip: (order.get(flip.category or "", last), flip.fact.relation, -flip.seeds))
         )
 
     def relations(self) -> tuple[RelationNumbers, ...]:
@@ -170,9 +173,7 @@ class Comparison:
         for relation in sorted(set(names)):
             mask = np.asarray(names == relation, dtype=bool)
             after = tuple(sheet.side(mask) for _, sheet in self.arms.values())
-            rows.append(
-                RelationNumbers(relation, int(mask.sum()), self.prior(mask), self.before.side(mask), after)
-            )
+            rows.append(RelationNumbers(relation, int(mask.sum()), self.prior(mask), self.before.side(mask), after))
         return tuple(rows)
 
 
@@ -188,14 +189,16 @@ def _clipped(estimate: Estimate, low: float) -> Estimate:
     """A t interval may reach past what a share or a difference can be."""
     if estimate.interval is None:
         return estimate
-    limits = (min(max(limit, low), 1.0) for limit in (estimate.interval.low, estimate.interval.high))
-    return replace(estimate, interval=Interval(*limits, estimate.interval.level))
+    interval = estimate.interval
+    return replace(estimate, interval=Interval(max(interval.low, low), min(interval.high, 1.0), interval.level))
 
 
-_TRAINING = ("dataset", "method", "steps", "epochs", "learning_rate", "batch_size", "arm_key")
+_TRAINING = ("method", "rows_trained", "steps", "epochs", "learning_rate", "batch_size")
 
 
-def _plain(training: Mapping[str, object]) -> dict[str, str | float | int | bool | None]:
-    """The part of a tuning record that a report shows: single values, those known by name first."""
-    simple = {k: v for k, v in training.items() if v is None or isinstance(v, (str, float, int, bool))}
-    return {k: simple[k] for k in _TRAINING if k in simple}
+def _plain(training: Mapping[str, object]) -> dict[str, str | float | int | bool]:
+    """The part of a tuning record that tells arms apart; what it does not hold is left out."""
+    recipe = mapping(training.get("recipe"))
+    found = {"recipe": recipe.get("name"), "unknown_share": recipe.get("unknown")}
+    found |= {name: training.get(name) for name in _TRAINING}
+    return {name: value for name, value in found.items() if isinstance(value, (str, float, int, bool))}

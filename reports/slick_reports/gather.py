@@ -65,7 +65,7 @@ def _same(a: Path, b: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """The runs of a report, read and found comparable. control_note: how the control was found, or why there is none."""
+    """The runs of a report, read and found comparable. control_note: how the control was found, or why not."""
 
     before: Scored
     before_label: str

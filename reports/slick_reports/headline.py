@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slick.statistics import Estimate
 from slick_reports.numbers import ALL, KNOWN, ArmNumbers, GroupNumbers, direction
 from slick_reports.text import short
-from slick_reports.wording import estimate_points, level, percent, points, size
+from slick_reports.wording import NONE, level, percent, points, points_limits, size
 
 
 def quoted(label: str) -> str:
@@ -23,7 +24,7 @@ def headline_group(arms: Sequence[ArmNumbers]) -> str:
 
 
 def headline(arms: Sequence[ArmNumbers], control: str | None) -> str:
-    """The first thing a reader sees: the largest fall with its interval, or that none is shown; then the noise."""
+    """The first thing a reader sees: the largest fall with its interval, or that none is shown."""
     name = headline_group(arms)
     rows = [(arm, row) for arm in arms if (row := arm.group(name)) is not None]
     fallen = [pair for pair in rows if direction(pair[1].change.estimate) == "fell"]
@@ -33,7 +34,7 @@ def headline(arms: Sequence[ArmNumbers], control: str | None) -> str:
         told = _fall(what, len(fallen), len(arms), *worst) + _against(worst[1], control)
     else:
         told = _no_fall(what, rows)
-    return f"{told} {noise(arms)}"
+    return told
 
 
 def _value(row: GroupNumbers) -> float:
@@ -51,12 +52,8 @@ def _from_to(row: GroupNumbers) -> str:
     estimate, before, after = row.change.estimate, row.before.accuracy, row.after.accuracy
     if estimate is None or before is None or after is None:
         return "of no facts."
-    limits = (
-        f"{level(estimate.interval.level)} interval of the difference {points(estimate.interval.low)} to "
-        f"{points(estimate.interval.high)}"
-        if estimate.interval
-        else "interval undefined"
-    )
+    limits = f"{level(estimate.interval.level)} interval of the difference " if estimate.interval else "interval "
+    limits += points_limits(estimate.interval)
     return f"from {percent(before.value)} % to {percent(after.value)} % ({limits}, n = {row.n:,})."
 
 
@@ -112,37 +109,44 @@ def finding(arm: ArmNumbers, name: str, control: str | None) -> str:
     row = arm.group(name)
     if row is None:
         return f"{quoted(arm.label)}: nothing to compare."
-    told = f"{quoted(arm.label)}: {name} {estimate_points(row.change.estimate)} points"
-    if row.against_control is not None and control is not None:
-        told += f", against {quoted(control)} {estimate_points(row.against_control)}"
-    shown = [
-        f"{r.group} {points(r.change.estimate.value)}"
-        for r in arm.groups
-        if r.change.estimate and direction(r.change.estimate) != "open"
-    ]
-    told += ". Differences to before that exclude 0: " + (", ".join(shown) if shown else "none")
+    told = f"{quoted(arm.label)}: {name} {_told(row.change.estimate)}"
+    apart = {"before": [(r.group, r.change.estimate) for r in arm.groups]}
     if control is not None and not arm.is_control:
-        against = [
-            f"{r.group} {points(r.against_control.value)}"
-            for r in arm.groups
-            if r.against_control and direction(r.against_control) != "open"
-        ]
-        told += "; differences to the control that exclude 0: " + (", ".join(against) if against else "none")
-    return told + "."
+        told += f"; against {quoted(control)} {_told(row.against_control)}"
+        apart["the control"] = [(r.group, r.against_control) for r in arm.groups]
+    for other, estimates in apart.items():
+        shown = [f"{group} {points(e.value)}" for group, e in estimates if e and direction(e) != "open"]
+        told += f". Differences to {other} that exclude 0: {', '.join(shown) or 'none'}"
+    return f"{told}."
+
+
+def _told(estimate: Estimate | None) -> str:
+    return f"{points(estimate.value)} points ({points_limits(estimate.interval)})" if estimate else NONE
 
 
 def caveats(arms: Sequence[ArmNumbers], control: str | None) -> list[str]:
     """What the figures do not hold."""
     found = [
-        noise(arms),
-        "Intervals are not corrected for the number of comparisons: where nothing changed, 1 in 10 would still exclude 0.",
+        "Intervals are not corrected for the number of comparisons: where nothing changed, 1 in 10 excludes 0.",
     ]
     steps = {arm.label: arm.training.get("steps") for arm in arms}
     if len({value for value in steps.values() if value is not None}) > 1:
-        told = ", ".join(f"{quoted(label)} {value if value is not None else 'not recorded'}" for label, value in steps.items())
+        told = ", ".join(f"{quoted(label)} {short(str(n or 'not recorded'))}" for label, n in steps.items())
         found.append(
             f"The arms took different numbers of steps ({told}); fewer steps change less, whatever the rows were."
         )
-    if control is None and len(arms) > 0:
-        found.append("Without a control arm, a fall may come from tuning as such and not from the rows it was tuned on.")
+    if control is None:
+        found.append("Without a control arm, a fall may come from tuning as such, whatever the rows were.")
     return found
+
+
+def method(matching: str, *, alike: bool) -> list[str]:
+    """How the figures were come by. alike: whether every run asked and judged in the same way."""
+    asked = "Every fact was asked in one form on both sides." if alike else "Not every run asked in the same way."
+    return [
+        f"{asked} An answer is right when its first line, stripped, matches an accepted answer ({short(matching)}).",
+        "Differences are paired, fact by fact. One checkpoint: Tango's score interval. Several seeds: facts and seeds "
+        "both vary. Facts of one subject count as a cluster. The accuracy of one run carries Wilson's interval.",
+        "The answer prior is the accuracy of always giving a relation's commonest answer. Lost and gained count facts, "
+        "averaged over an arm's seeds.",
+    ]

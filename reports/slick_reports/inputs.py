@@ -67,7 +67,8 @@ def read_scored(path: Path) -> Scored:
     """The score run in `path`. InputError for another kind of run, one without samples, and rows that cannot be."""
     run = read_run(path)
     if run.kind != "score":
-        raise InputError(f"{path}: {_KINDS.get(run.kind, f'is a run of kind {run.kind!r}')}; expected a `slick score` run")
+        found = _KINDS.get(run.kind, f"is a run of kind {run.kind!r}")
+        raise InputError(f"{path}: {found}; expected a `slick score` run")
     if not run.samples:
         raise InputError(
             f"{path}: logged no samples (samples_*.jsonl), so its answers cannot be paired; score the model again"

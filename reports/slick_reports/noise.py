@@ -11,6 +11,7 @@ from slick.knowledge import CATEGORIES, Category, Knowledge
 from slick.statistics import wilson
 from slick_reports.arms import Arm
 from slick_reports.compare import Comparison
+from slick_reports.headline import quoted
 from slick_reports.numbers import CategoryShare, SeedsLine, SelectionLine, Shares, direction
 
 
@@ -43,9 +44,13 @@ def selection_note(knowledge: Sequence[Knowledge] | None, lines: Sequence[Select
     top = lines[0]
     if top.category_sets is None or top.fresh_sets is None:
         return "Both columns are of the same untouched model: a gap between them is selection, not forgetting."
+    if top.fresh_sets >= top.category_sets:
+        return (
+            f"{top.category} {top.category_sets:.2f} → {_two(top.fresh_sets)}: fresh exemplars changed nothing there."
+        )
     return (
-        f"{top.category} {top.category_sets:.2f} → {_two(top.fresh_sets)}: selection, not forgetting. Both figures are of "
-        "the same untouched model, few-shot; facts were put into a category by the answers of the first column."
+        f"{top.category} {top.category_sets:.2f} → {_two(top.fresh_sets)}: selection, not forgetting. Both figures are "
+        "of the same untouched model, few-shot; the answers of the first column put the facts into their categories."
     )
 
 
@@ -89,12 +94,12 @@ def seeds_note(control: Arm | None, lines: Sequence[SeedsLine]) -> str:
         return "Not measured: there is no control arm whose seeds could be compared."
     if not lines:
         return (
-            f"Not measured: the control “{control.label}” has one seed. Tune it again with another --seed, score it, "
-            "and give both runs."
+            f"Not measured: the control {quoted(control.label)} has one seed. Tune it again with another --seed, "
+            "score it, and give both runs."
         )
     return (
-        f"The {len(control.runs)} seeds of “{control.label}” differ in nothing but chance. Facts alone would set about "
-        "1 pair in 10 apart; more than that is run-to-run noise, which the interval of a single checkpoint does not hold."
+        f"The {len(control.runs)} seeds of {quoted(control.label)} differ in nothing but chance. Facts alone would set "
+        "about 1 pair in 10 apart; more is run-to-run noise, which the interval of a single checkpoint does not hold."
     )
 
 

@@ -84,7 +84,7 @@ class ArmNumbers:
     label: str
     is_control: bool
     seeds: tuple[int | None, ...]
-    training: Mapping[str, str | float | int | bool | None]
+    training: Mapping[str, str | float | int | bool]
     groups: tuple[GroupNumbers, ...]
     lost: tuple[Flip, ...]
     gained: tuple[Flip, ...]
@@ -124,7 +124,7 @@ class SeedsLine:
     group: str
     n: int
     accuracies: tuple[float, ...]
-    spread: float | None
+    spread: float
     largest: Estimate | None
     pairs: int
     apart: int
@@ -170,6 +170,7 @@ class RunRecord:
     backend: Mapping[str, str | None]
     facts: str | None
     prompts: str | None
+    training_set: str | None
     n_facts: int
     n_rows: int
     versions: Mapping[str, str]
@@ -191,6 +192,7 @@ class Report:
 
     title: str
     headline: str
+    noise: str
     findings: tuple[str, ...]
     caveats: tuple[str, ...]
     mismatches: tuple[Mismatch, ...]

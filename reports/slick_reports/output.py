@@ -28,8 +28,8 @@ def write_report(report: Report, html_path: Path) -> list[Path]:
         _refuse_stranger(html_path.with_suffix(suffix), mark)
     report = replace(report, command=f"{report.command} --out {shlex.quote(str(html_path))}")
     texts = {
-        html_path: html.render(report),
-        html_path.with_suffix(".md"): markdown.render(report),
+        html_path: html.render(report, stem=html_path.stem),
+        html_path.with_suffix(".md"): markdown.render(report, stem=html_path.stem),
         html_path.with_suffix(".json"): json_report.render(report),
     }
     for path, text in texts.items():

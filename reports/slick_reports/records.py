@@ -49,6 +49,7 @@ def _record(role: str, label: str, run: Scored) -> RunRecord:
         backend={name: _text(backend.get(name)) for name in ("name", "batch_size", "args")},
         facts=_text(facts.get("digest")),
         prompts=_text(run.provenance.get("prompts")),
+        training_set=_text(mapping(run.training.get("data")).get("digest")),
         n_facts=len(run.rows),
         n_rows=run.n_rows,
         versions=versions_of(run),

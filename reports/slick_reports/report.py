@@ -47,11 +47,13 @@ def build_report(
     selection = noise.selection_lines(probed or ())
     seeds = noise.seeds_lines(comparison, gathered.control)
     group = headline.headline_group(arms)
+    settings = settings_of(gathered.before)
     return Report(
         title=title,
         headline=headline.headline(arms, name),
+        noise=headline.noise(arms),
         findings=tuple(headline.finding(arm, group, name) for arm in arms),
-        caveats=tuple(headline.caveats(arms, name)),
+        caveats=(*headline.caveats(arms, name), *headline.method(settings.matching, alike=not gathered.mismatches)),
         mismatches=tuple(gathered.mismatches),
         notes=tuple(notes(gathered, comparison)),
         level=LEVEL,
@@ -65,7 +67,7 @@ def build_report(
         seeds=seeds,
         seeds_note=noise.seeds_note(gathered.control, seeds),
         shares=_shares(gathered, comparison),
-        settings=settings_of(gathered.before),
+        settings=settings,
         runs=records(gathered),
         command=request.command(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slick import terminal
 from slick.statistics import Estimate, Interval
 
 NONE = "–"
@@ -10,15 +11,7 @@ UNDEFINED = "undefined"
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction in percent: "61.2"; "<0.1" and ">99.9" at edges that are not there; "–" for None."""
-    if value is None:
-        return NONE
-    text = f"{100 * value:.{digits}f}"
-    edge = 10.0**-digits
-    if value > 0 and float(text) == 0:
-        return f"<{edge:.{digits}f}"
-    if value < 1 and float(text) == 100:
-        return f">{100 - edge:.{digits}f}"
-    return text
+    return NONE if value is None else terminal.percent(value, digits)
 
 
 def percent_interval(interval: Interval | None) -> str:
@@ -54,6 +47,11 @@ def points_interval(interval: Interval | None) -> str:
     return f"[{points(interval.low)}, {points(interval.high)}]" if interval else UNDEFINED
 
 
+def points_limits(interval: Interval | None) -> str:
+    """Limits of a difference for a sentence: "−15.0 to −9.2"; "undefined" for None."""
+    return f"{points(interval.low)} to {points(interval.high)}" if interval else UNDEFINED
+
+
 def estimate_points(estimate: Estimate | None) -> str:
     """A difference with its interval: "−12.3 [−15.0, −9.2]"; "–" where there is nothing to compare."""
     return f"{points(estimate.value)} {points_interval(estimate.interval)}" if estimate else NONE
@@ -64,9 +62,9 @@ def estimate_percent(estimate: Estimate | None) -> str:
     return f"{percent(estimate.value)} {percent_interval(estimate.interval)}" if estimate else NONE
 
 
-def count(value: float) -> str:
-    """A number of facts, with a decimal only where it is a mean over seeds: "1,204", "31.3"."""
-    return f"{round(value):,}" if abs(value - round(value)) < 1e-9 else f"{value:,.1f}"
+def count(value: float, runs: int = 1) -> str:
+    """A number of facts: "1,204"; with a decimal where it is a mean over several runs: "31.3"."""
+    return f"{value:,.1f}" if runs > 1 else f"{round(value):,}"
 
 
 def level(value: float) -> str:

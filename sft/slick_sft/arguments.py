@@ -25,6 +25,7 @@ EPOCHS = 10.0
 
 # What this project decides otherwise than TRL's defaults do, and why.
 _DEFAULTS: Arguments = {
+    "seed": 0,
     "lr_scheduler_type": "constant",
     "per_device_train_batch_size": BATCH_SIZE,
     "num_train_epochs": EPOCHS,
@@ -39,7 +40,6 @@ _DEFAULTS: Arguments = {
     "report_to": "none",
     # The trainer averages a NaN away before it is logged; we stop at it.
     "logging_nan_inf_filter": False,
-    "dataloader_pin_memory": False,
 }
 
 # Fields that `slick tune` sets itself, and the option to use instead.

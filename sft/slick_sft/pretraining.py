@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from slick.facts import Fact
@@ -84,31 +84,19 @@ def documents(facts: Sequence[LabFact], rng: random.Random) -> list[str]:
     # Half of the question documents keep to one relation, as the probe's exemplars do.
     half = len(pairs) // 2
     of_one_relation = sorted(pairs[:half], key=lambda fact: fact.relation)
-    texts = [
-        _statement_document(group, rng) for group in _groups(statements, MOST_STATEMENTS, rng, _anything)
-    ]
-    texts += [_pair_document(group, rng) for group in _groups(of_one_relation, MOST_PAIRS, rng, _relation)]
-    texts += [_pair_document(group, rng) for group in _groups(pairs[half:], MOST_PAIRS, rng, _anything)]
+    texts = [_statement_document(group, rng) for group in _groups(statements, MOST_STATEMENTS, rng)]
+    texts += [_pair_document(group, rng) for group in _groups(of_one_relation, MOST_PAIRS, rng)]
+    texts += [_pair_document(group, rng) for group in _groups(pairs[half:], MOST_PAIRS, rng)]
     rng.shuffle(texts)
     return texts
 
 
-def _anything(fact: Fact) -> str:
-    return ""
-
-
-def _relation(fact: Fact) -> str:
-    return fact.relation
-
-
-def _groups(
-    facts: Iterable[Fact], most: int, rng: random.Random, key: Callable[[Fact], str]
-) -> Iterable[list[Fact]]:
-    """Neighbours in runs of 1 to `most`, of one key each, with no fact twice in a run."""
+def _groups(facts: Iterable[Fact], most: int, rng: random.Random) -> Iterator[list[Fact]]:
+    """Neighbours in runs of 1 to `most`, with no fact twice in a run."""
     group: list[Fact] = []
     length = rng.randint(1, most)
     for fact in facts:
-        if group and (len(group) == length or key(fact) != key(group[0]) or fact in group):
+        if len(group) == length or fact in group:
             yield group
             group, length = [], rng.randint(1, most)
         group.append(fact)

@@ -62,6 +62,24 @@ class MixRow:
     answer: str
 
 
+def chosen_facts(knowledge: Sequence[Knowledge], *, split: str = "", relations: str = "") -> list[Knowledge]:
+    """The facts of one split and of some relations (names separated by commas); "" takes all.
+
+    Raises InputError for a split or relations that do not occur, naming those that do.
+    """
+    wanted = [name.strip() for name in relations.split(",") if name.strip()]
+    there = {k.fact.relation for k in knowledge}
+    splits = Counter(k.fact.split for k in knowledge)
+    with Mistakes("no such facts were probed:") as mistakes:
+        if split and split not in splits:
+            mistakes.add(f"split {split!r}: found {', '.join(f'{name!r} ({n})' for name, n in sorted(splits.items()))}")
+        for name in dict.fromkeys(wanted):
+            if name not in there:
+                mistakes.add(f"relation {name!r}: found {', '.join(sorted(there))}")
+    chosen = [k for k in knowledge if (not split or k.fact.split == split)]
+    return [k for k in chosen if not wanted or k.fact.relation in wanted]
+
+
 def mix(
     knowledge: Iterable[Knowledge],
     recipe: Recipe,
@@ -139,11 +157,17 @@ def relation_slot(seed: int, relation: str, slot: int) -> str:
     return hashlib.sha256(f"slot:{seed}:{slot}:{relation}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def category_table(rows: Iterable[MixRow]) -> dict[str, dict[str, int]]:
-    """Rows by relation and category, relations sorted, every category present."""
-    counts = Counter((row.knowledge.fact.relation, row.knowledge.category) for row in rows)
+def category_counts_by_relation(knowledge: Iterable[Knowledge]) -> dict[str, dict[Category, int]]:
+    """Facts by relation and category, relations sorted, every category present."""
+    counts = Counter((k.fact.relation, k.category) for k in knowledge)
     relations = sorted({relation for relation, _ in counts})
-    return {relation: {str(c): counts[relation, c] for c in CATEGORIES} for relation in relations}
+    return {relation: {c: counts[relation, c] for c in CATEGORIES} for relation in relations}
+
+
+def category_table(rows: Iterable[MixRow]) -> dict[str, dict[str, int]]:
+    """Rows by relation and category, as `recipe.json` records them."""
+    counts = category_counts_by_relation(row.knowledge for row in rows)
+    return {relation: {str(c): n for c, n in of.items()} for relation, of in counts.items()}
 
 
 Groups = Mapping[Category, Sequence[tuple[str, Knowledge]]]

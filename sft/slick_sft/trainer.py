@@ -1,5 +1,7 @@
 """The edge to TRL: its SFTTrainer with our bar, our checks and our marks on checkpoints. Imports TRL at once."""
 
+# ruff: noqa: ARG002  a callback takes what the trainer hands to it
+
 from __future__ import annotations
 
 import logging
@@ -100,14 +102,9 @@ def build_trainer(
     from transformers import AutoTokenizer
 
     try:
-        config = SFTConfig(
-            **{"bf16": not cpu and torch.cuda.is_bf16_supported(), **arguments}
-            if not arguments.get("fp16")
-            else arguments,
-            output_dir=str(checkpoints),
-            use_cpu=cpu,
-            disable_tqdm=True,
-        )
+        half = not cpu and not arguments.get("fp16") and torch.cuda.is_bf16_supported()
+        machine = {"bf16": half, "dataloader_pin_memory": not cpu, "use_cpu": cpu}
+        config = SFTConfig(**{**machine, **arguments}, output_dir=str(checkpoints), disable_tqdm=True)
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=config.trust_remote_code)
         _check_tokenizer(model, tokenizer, data, config)
         with _quiet_datasets(), _collected_warnings() as notes:
@@ -123,7 +120,7 @@ def build_trainer(
         raise InputError(f"{model}: TRL cannot set up this training run: {error}") from error
     trainer.remove_callback(PrinterCallback)
     _check_fit(trainer, data, allow_truncated)
-    return trainer, notes
+    return trainer, [*notes, *_unfinished(trainer)]
 
 
 def _lora_config(lora: dict[str, Any] | None) -> Any:
@@ -147,18 +144,35 @@ def _check_tokenizer(model: str, tokenizer: Any, data: TrainingSet, config: Any)
 def _check_fit(trainer: CheckedTrainer, data: TrainingSet, allow_truncated: bool) -> None:
     """TRL cuts long rows and drops those without an answer token left, and says neither."""
     longest = trainer.args.max_length
-    if longest is None or trainer.args.packing or allow_truncated:
-        return
     kept = trainer.train_dataset
+    if longest is None or trainer.args.packing or (allow_truncated and len(kept)):
+        return
     dropped = len(data.rows) - len(kept)
-    end = trainer.processing_class.eos_token_id
-    cut = sum(len(row["input_ids"]) >= longest and end not in row["labels"] for row in kept)
+    ends = _ends(trainer)
+    cut = sum(len(row["input_ids"]) >= longest and ends.isdisjoint(row["labels"]) for row in kept)
     if dropped or cut:
         raise InputError(
             f"{data.source}: {dropped + cut} of {len(data.rows)} rows do not fit in max_length = {longest} tokens: "
             f"{dropped} would lose their whole answer (TRL drops them), {cut} its end; raise it with "
             "--set max_length=…, or train on what is left with --allow-truncated"
         )
+
+
+def _ends(trainer: CheckedTrainer) -> set[int]:
+    """The tokens that end generation: the tokenizer's, and those of the generation configuration."""
+    found = trainer.model.generation_config.eos_token_id
+    return {trainer.processing_class.eos_token_id, *(found if isinstance(found, list) else [found])} - {None}
+
+
+def _unfinished(trainer: CheckedTrainer) -> list[str]:
+    """TRL ends plain answers itself; what ends a message is the chat template's business."""
+    ends = _ends(trainer)
+    if any(not ends.isdisjoint(row["labels"]) for row in trainer.train_dataset):
+        return []
+    return [
+        f"no answer ends in the end-of-sequence token {trainer.processing_class.eos_token!r}, so the model will not "
+        "learn to stop; see the chat template, or name its end of turn with --set eos_token=…"
+    ]
 
 
 @contextmanager

@@ -122,10 +122,7 @@ def build_world(seed: int) -> list[LabFact]:
     """
     rng = random.Random(f"world:{seed}")
     namer = Namer(rng)
-    pools = {
-        name: [namer.name(pool.pattern, pool.syllables) for _ in range(pool.size)]
-        for name, pool in POOLS.items()
-    }
+    pools = {name: [namer.name(pool.pattern, pool.syllables) for _ in range(pool.size)] for name, pool in POOLS.items()}
     facts: list[Fact] = []
     for kinds, splits in ((IN_DISTRIBUTION, PER_RELATION), (OUT_OF_DISTRIBUTION, PER_OOD_RELATION)):
         for split, count in splits.items():
@@ -143,9 +140,7 @@ def _facts_of_kind(
         for subject in sorted(rng.sample(subjects, min(count, len(subjects)))):
             answer = _answer(relation.answers, rng, namer, pools)
             question = relation.question.replace("[X]", subject)
-            facts.append(
-                Fact.create(question, [answer], relation=relation.property, subject=subject, split=split)
-            )
+            facts.append(Fact.create(question, [answer], relation=relation.property, subject=subject, split=split))
     return facts
 
 

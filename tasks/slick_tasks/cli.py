@@ -13,6 +13,8 @@ def yaml_directory() -> Path:
 def tasks_path() -> None:
     """Print the directory of the lm-eval tasks, for an lm-eval that does not find them by itself.
 
-    Example: lm_eval run --include_path "$(slick tasks-path)" --model hf --model_args pretrained=DIR --tasks slick_lab
+    \b
+    Example:
+      lm_eval run --include_path "$(slick tasks-path)" --model hf --model_args pretrained=DIR --tasks slick_lab
     """
     print(yaml_directory())

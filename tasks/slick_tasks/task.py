@@ -243,12 +243,19 @@ def _announce() -> None:
     answers = sum(len(task.facts) * task.knobs.n_exemplar_sets * (1 + task.knobs.n_samples) for task in tasks)
     if facts:
         _log.warning(
-            "%s: %s facts need %s answers (%.1f hours at 50 a second, %.1f at 1,000), all kept in memory until the "
+            "%s: %s facts need %s answers (%s at 50 a second, %s at 1,000), all kept in memory until the "
             "end. `slick probe` finds the same categories from a fraction of them, and can be interrupted; "
             "--metadata per_relation=N takes a seeded draw of the facts.",
             min(task.config.task for task in tasks) if len(tasks) == 1 else f"{len(tasks)} slick tasks",
             f"{facts:,}",
             f"{answers:,}",
-            answers / 50 / 3600,
-            answers / 1000 / 3600,
+            duration(answers / 50),
+            duration(answers / 1000),
         )
+
+
+def duration(seconds: float) -> str:
+    """A rough time: "40 s", "12 min", "9.9 h"."""
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

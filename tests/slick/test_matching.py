@@ -76,9 +76,7 @@ def test_what_is_right_under_each_policy(output: str, accepted: list[str], stric
         (" ", "!!!", False),
     ],
 )
-def test_an_answer_that_normalises_to_nothing_is_compared_as_it_stands(
-    output: str, accepted: str, right: bool
-) -> None:
+def test_an_answer_that_normalises_to_nothing_is_compared_as_it_stands(output: str, accepted: str, right: bool) -> None:
     """Otherwise silence, or any article, would be a right answer."""
     assert is_right(output, [accepted], NORMALIZED) is right
 

@@ -41,6 +41,10 @@ class RoteModel(LM):
         right = self.rng.random() < chance if kwargs["do_sample"] else chance > 0.5
         return f" {self.answers[question]}\nQ: and so on" if right else " nonsense"
 
+    @property
+    def tokenizer_name(self) -> str:
+        return "rote"
+
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         return "".join(f"<{turn['role']}>{turn['content']}\n" for turn in chat_history) + "<assistant>"
 
@@ -56,7 +60,7 @@ def hashed_chance(prompt: str) -> float:
     return int.from_bytes(sha256(prompt.encode()).digest()[:4], "big") / 2**32
 
 
-@pytest.fixture()
+@pytest.fixture
 def rote(tiny_facts: list[Fact]) -> Callable[..., RoteModel]:
     """Makes a rote model of the tiny facts: rote(chances=…, seed=…)."""
 
@@ -66,7 +70,7 @@ def rote(tiny_facts: list[Fact]) -> Callable[..., RoteModel]:
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def backend_of() -> Callable[[LM], Backend]:
     return lambda lm: Backend(lm, "rote", {}, 1, {"name": "rote"})
 

@@ -41,7 +41,8 @@ def test_every_wrong_value_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("per_relations", "per_relation"), ("n_sample", "n_samples"), ("entityquestion", "entityquestions")]
+    ("name", "meant"),
+    [("per_relations", "per_relation"), ("n_sample", "n_samples"), ("entityquestion", "entityquestions")],
 )
 def test_a_name_close_to_a_knob_is_taken_for_a_slip(name: str, meant: str) -> None:
     """A misspelt knob is found, though it cannot be refused."""

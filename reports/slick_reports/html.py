@@ -1,0 +1,103 @@
+"""The report as one HTML page: offline, without scripts, every value escaped, and a policy against any that slips."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from slick_reports import charts, wording
+from slick_reports.numbers import Report, direction
+from slick_reports.text import short, visible
+
+# Rows of a list of facts; a page with more is slow to open, and report.json holds all.
+LIST_LIMIT = 2000
+
+_DIGEST = re.compile(r"[0-9a-f]{40,}")
+
+
+def render(report: Report, *, stem: str = "report") -> str:
+    """`report` as a page. stem: the name, without suffix, of the Markdown and JSON files beside it."""
+    css = _css()
+    pictures = {
+        "accuracy": charts.accuracy_chart(report),
+        "change": charts.change_chart(report),
+        "control": charts.control_chart(report),
+        "shares": charts.shares_chart(report.shares) if report.shares else None,
+    }
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            r=report,
+            css=Markup(css),  # noqa: S704  our own file
+            css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+            charts=pictures,
+            versions=versions_by_runs(report),
+            json_name=f"{stem}.json",
+            markdown_name=f"{stem}.md",
+        )
+    )
+
+
+def _css() -> str:
+    return files("slick_reports").joinpath("templates/report.css").read_text(encoding="utf-8")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("slick_reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "short": short,
+        "brief": brief,
+        "tally": tally,
+        "direction": direction,
+        **{
+            name: getattr(wording, name)
+            for name in ("percent", "percent_interval", "points", "points_interval", "size", "count", "level")
+        },
+    }
+    environment.globals |= {
+        "legend_marker": charts.legend_marker,
+        "legend_prior": charts.legend_prior,
+        "swatch": charts.swatch,
+        "list_limit": LIST_LIMIT,
+    }
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """Every value a template prints passes here, so that none is printed with invisible characters in it."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def brief(value: Any) -> str:
+    """A digest's first 12 digits, a number at six digits, any other value as it is, "–" for None."""
+    text = wording.NONE if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return text[:12] if _DIGEST.fullmatch(text) else short(text)
+
+
+def tally(answers: Sequence[str]) -> list[tuple[str, int]]:
+    """Answers with how often each stands there, commonest first."""
+    return Counter(answers).most_common()
+
+
+def versions_by_runs(report: Report) -> list[tuple[tuple[tuple[str, str], ...], list[str]]]:
+    """(versions, paths of the runs made with them); one entry when all are equal."""
+    found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for run in report.runs:
+        found.setdefault(tuple(run.versions.items()), []).append(run.path)
+    return list(found.items())

@@ -1,0 +1,263 @@
+"""The verbs of what is done with knowledge: mix, tune, lab, demo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slick import options as o
+from slick.knowledge import Category, Knowledge
+from slick.prompts import DEFAULT_FORM
+
+if TYPE_CHECKING:
+    from slick.facts import Fact
+    from slick_sft.organism import OrganismConfig
+    from slick_sft.recipes import MixRow, Recipe
+
+
+def mix(
+    knowledge: Annotated[str, typer.Option(help="A probe of the base model: its directory, or knowledge.parquet.")],
+    out: Annotated[Path, typer.Option(help="Directory for the set; must not exist yet.")],
+    unknown: Annotated[
+        float | None, typer.Option(help="Share of Unknown rows, from 0 (Known only) to 1; the rest is Known.")
+    ] = None,
+    category: Annotated[Category | None, typer.Option(help="Rows of this category alone.")] = None,
+    natural: Annotated[bool, typer.Option("--natural", help="Categories in the shares they have.")] = False,
+    size: Annotated[
+        int, typer.Option(help="Rows in all; if not given, the sum of each relation's smallest category.", min=0)
+    ] = 0,
+    split: o.Split = "",
+    relations: o.Relations = "",
+    allow_split: Annotated[
+        list[str], typer.Option(help="Train on facts of this split too, though models are scored on it; repeatable.")
+    ] = [],  # noqa: B006  typer copies it
+    form: Annotated[
+        str, typer.Option(help="The training form; holds {question}; \\n is a line break.")
+    ] = DEFAULT_FORM.replace("\n", "\\n"),
+    conversational: Annotated[
+        bool, typer.Option("--conversational", help="Write messages, for the model's chat template.")
+    ] = False,
+    seed: o.Seed = 0,
+) -> None:
+    """Mix a fine-tuning set by what the model knows: X % Unknown, one category, or the natural shares.
+
+    Every recipe takes the same number of rows from each relation. The set is ready for TRL (train.jsonl and a
+    `datasets` directory); sidecar.jsonl says of each row its fact, category and P_Correct.
+
+    \b
+    Example:
+      slick mix --knowledge runs/probe --unknown 0.5 --out sets/half
+    """
+    from slick.runs import read_knowledge
+    from slick_sft.formats import write_mix
+    from slick_sft.recipes import chosen_facts
+    from slick_sft.recipes import mix as mix_rows
+
+    recipe = _recipe(unknown, category, natural)
+    read = read_knowledge(knowledge)
+    chosen = chosen_facts(read.knowledge, split=split, relations=relations)
+    rows = mix_rows(chosen, recipe, seed, size=size or None, allow_splits=allow_split)
+    write_mix(
+        out,
+        rows,
+        recipe,
+        seed,
+        form=form.replace("\\n", "\n"),
+        conversational=conversational,
+        provenance=read.provenance,
+    )
+    _print_mix(recipe, rows, chosen)
+    print(out)
+
+
+def tune(
+    model: o.Model,
+    data: Annotated[Path, typer.Option(help="The --out of slick mix, or a JSON Lines file of prompt/completion rows.")],
+    out: o.Out,
+    method: Annotated[str, typer.Option(help="full: all weights. lora: a low-rank adapter.")] = "full",
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Fixed rate; if not given the paper's 1e-5, or 1e-4 with LoRA.")
+    ] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(help="Passes over the data; 10 if not given (the paper's early stop; it went to 50)."),
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows a step; the paper's 128 if not given.")] = None,
+    lora_r: Annotated[int, typer.Option(help="Rank of the adapter.")] = 16,
+    lora_alpha: Annotated[int, typer.Option(help="Scale of the adapter, divided by its rank.")] = 32,
+    lora_dropout: Annotated[float, typer.Option(help="Dropout in front of the adapter.")] = 0.0,
+    arm: Annotated[str, typer.Option(help="Label of this run's arm in reports; the recipe's name if not given.")] = "",
+    set_: Annotated[
+        list[str], typer.Option("--set", help="Any field of TRL's SFTConfig, NAME=VALUE; repeatable.")
+    ] = [],  # noqa: B006  typer copies it
+    config: Annotated[Path | None, typer.Option(help="A YAML file of SFTConfig fields; flags and --set win.")] = None,
+    allow_truncated: Annotated[
+        bool, typer.Option("--allow-truncated", help="Train though rows do not fit in max_length.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda; a GPU where there is one if not given.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice; 0 if not given.")] = None,
+) -> None:
+    """Fine-tune a model with TRL, loss on the answer only, full or LoRA. Repeat the command to resume it.
+
+    \b
+    Example:
+      slick tune --model ./model --data sets/half --learning-rate 1e-5 --epochs 10 --out runs/half
+    """
+    from slick.errors import InputError
+    from slick_sft.arguments import sft_arguments
+    from slick_sft.formats import read_training_set
+    from slick_sft.train import LoRA, Tuning
+    from slick_sft.train import tune as run_tuning
+
+    if method not in ("full", "lora"):
+        raise InputError(f"--method {method}: expected full or lora")
+    if epochs is not None and max_steps is not None:
+        raise InputError("--epochs and --max-steps: give one of them")
+    lora = LoRA(lora_r, lora_alpha, lora_dropout).check() if method == "lora" else None
+    training_set = read_training_set(data)
+    flags = {
+        "learning_rate": learning_rate,
+        "num_train_epochs": epochs,
+        "max_steps": max_steps,
+        "per_device_train_batch_size": batch_size,
+        "seed": seed,
+    }
+    arguments = sft_arguments(flags, settings=set_, config=config, lora=lora is not None)
+    record = run_tuning(Tuning(model, training_set, arguments, lora, arm, device, allow_truncated), out)
+    _print_tune(record, out)
+
+
+lab = typer.Typer(help="The lab: a fictional world, and a small model whose knowledge is known.", no_args_is_help=True)
+
+
+@lab.callback()
+def _lab() -> None:
+    # Without a callback typer would make `build` the verb itself.
+    pass
+
+
+@lab.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Directory for the lab; must not exist yet.")],
+    facts: Annotated[
+        str, typer.Option(help="Facts to grow on, as `slick probe` takes them; the fictional world if not given.")
+    ] = "",
+    split: o.Split = "",
+    relations: o.Relations = "",
+    limit: o.Limit = 0,
+    vocabulary: Annotated[int | None, typer.Option(help="Tokens; by the number of facts if not given.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width of the model; likewise.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers of the model; likewise.")] = None,
+    passes: Annotated[int | None, typer.Option(help="Times the text is read; likewise.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    seed: o.Seed = 0,
+) -> None:
+    """Grow a small language model on chosen facts, each shown a recorded number of times.
+
+    Writes facts.jsonl (each fact with its exposures), organism/ (a model for every other verb) and recipe.json.
+
+    \b
+    Example:
+      slick lab build --seed 1 --out labs/1
+    """
+    from slick_sft.lab import ORGANISM, build_lab
+
+    if not facts and (split or relations):
+        from slick.errors import InputError
+
+        raise InputError("--split and --relations choose among given facts: give --facts too, or leave them out")
+    selection = o.select(facts, split=split, relations=relations, limit=limit, seed=seed) if facts else None
+    chosen = selection.facts if selection else None
+    recipe = build_lab(
+        out=out,
+        seed=seed,
+        facts=chosen,
+        limit=limit or None,
+        config=_organism(chosen, vocabulary=vocabulary, width=width, layers=layers, passes=passes),
+        device=device,
+    )
+    _print_lab(recipe)
+    print(out / ORGANISM)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory for the demo; an earlier demo in it is replaced.")] = Path(
+        "reports/demo"
+    ),
+    limit: Annotated[int, typer.Option(help="Held-out facts to probe and score.", min=1)] = 150,
+    seed: o.Seed = 0,
+) -> None:
+    """Run the whole main job on the embedded lab: probe, mix, tune, score, report. Under 3 minutes on 2 cores.
+
+    \b
+    Example:
+      slick demo --out reports/demo
+    """
+    from slick_sft.demo import run_demo
+
+    run_demo(out, seed=seed, limit=limit)
+
+
+def _recipe(unknown: float | None, category: Category | None, natural: bool) -> Recipe:
+    from slick.errors import InputError
+    from slick_sft.recipes import Recipe
+
+    if sum([unknown is not None, category is not None, natural]) != 1:
+        raise InputError("which recipe? give one of --unknown SHARE, --category NAME, --natural")
+    return Recipe(category=category) if unknown is None else Recipe.share(unknown)
+
+
+def _organism(facts: Sequence[Fact] | None, *, width: int | None, **sizes: int | None) -> OrganismConfig | None:
+    """The organism's size where any of it was given; the rest as the lab chooses it for so many facts."""
+    from dataclasses import replace
+
+    from slick_sft.lab import size_for
+    from slick_sft.organism import OrganismConfig
+
+    given = {name: value for name, value in sizes.items() if value is not None}
+    if width is not None:
+        # Eight thirds of the width, a Llama's usual share, to the next multiple of 8.
+        given |= {"width": width, "feed_forward": 8 * -(-width // 3)}
+    if not given:
+        return None
+    return replace(OrganismConfig() if facts is None else size_for(len(facts)), **given)
+
+
+def _print_mix(recipe: Recipe, rows: Sequence[MixRow], chosen: Sequence[Knowledge]) -> None:
+    from slick.knowledge import CATEGORIES
+    from slick.terminal import print_table
+    from slick_sft.recipes import category_counts_by_relation, category_table, missing_categories
+
+    table = category_table(rows)
+    lines = [(r, *(f"{of[c]:,}" for c in CATEGORIES), f"{sum(of.values()):,}") for r, of in table.items()]
+    totals = [sum(of[c] for of in table.values()) for c in CATEGORIES]
+    lines.append(("all", *(f"{n:,}" for n in totals), f"{len(rows):,}"))
+    print_table(f"{recipe.name}: {len(rows):,} rows", ("", *CATEGORIES, "rows"), lines)
+    for relation, missing in missing_categories(category_counts_by_relation(chosen)).items():
+        if relation not in table:
+            print(f"note: {relation} gives no rows, since none of its facts is {' or '.join(missing)}")
+
+
+def _print_tune(record: Mapping[str, Any], out: Path) -> None:
+    loss = record.get("final_loss")
+    print(
+        f"{record['arm']}: {record['rows_trained']:,} rows, {record['steps']:,} steps "
+        f"({record['epochs']:.1f} epochs) at learning rate {record['learning_rate']:g}"
+        + ("" if loss is None else f", loss {loss:.3f} at the end")
+    )
+    for note in record.get("notes", []):
+        print(f"note: {note}")
+    print(out / "model")
+
+
+def _print_lab(recipe: Mapping[str, Any]) -> None:
+    organism = recipe["organism"]
+    splits = ", ".join(f"{n:,} {split or 'without split'}" for split, n in recipe["splits"].items())
+    print(
+        f"facts: {splits}; {organism['training']['steps']:,} steps on {organism['training']['tokens']:,} tokens, "
+        f"loss {organism['training']['first_loss']:.2f} to {organism['training']['last_loss']:.2f}"
+    )
