@@ -6,7 +6,8 @@ import inspect
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,31 @@ class Backend:
         from lm_eval.api.instance import Instance
 
         instances = [
-            Instance("generate_until", {}, (prompt, dict(kwargs)), i) for i, (prompt, kwargs) in enumerate(requests)
+            Instance("generate_until", {}, (prompt, {**kwargs, **self.row_ends(kwargs)}), i)
+            for i, (prompt, kwargs) in enumerate(requests)
         ]
         if not instances:
             return []
-        answers = self.lm.generate_until(instances, disable_tqdm=True)
+        with _running(self.name):
+            answers = self.lm.generate_until(instances, disable_tqdm=True)
         if len(answers) != len(instances):
             raise RunError(f"backend {self.name}: {len(instances)} requests, {len(answers)} answers")
         # An API backend gives None for a request that failed for good.
         if None in answers:
             raise RunError(f"backend {self.name}: {answers.count(None)} of {len(answers)} requests had no answer")
         return [str(answer) for answer in answers]
+
+    def row_ends(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """For a transformers model: the tokens that end an answer's line end its row as well.
+
+        lm-eval goes on with a batch until every row has met the same stop string, so that one row which ended
+        with end-of-sequence drags all others to the length limit. What follows a line break is cut off anyway.
+        """
+        from lm_eval.models.huggingface import HFLM
+
+        if not isinstance(self.lm, HFLM) or list(kwargs.get("until", ())) != ["\n"]:
+            return {}
+        return {"eos_token_id": _line_ending_tokens(self.lm)}
 
     def sample(self, prompts: Sequence[str], kwargs: Mapping[str, Any], n: int, seed: int) -> list[list[str]]:
         """n sampled answers a prompt: prompts × n. Where the model runs in this process, from one prefill each.
@@ -55,14 +70,17 @@ class Backend:
 
         seed_everything(seed)
         if serves(self.lm):
-            return sample_shared(self.lm, prompts, kwargs, n, self.batch_size)
+            with _running(self.name):
+                return sample_shared(self.lm, prompts, {**kwargs, **self.row_ends(kwargs)}, n, self.batch_size)
         each = [{**kwargs, "seed": seed + j} if self.per_request_seeds else kwargs for j in range(n)]
         answers = iter(self.generate([(prompt, settings) for prompt in prompts for settings in each]))
         return [[next(answers) for _ in each] for _ in prompts]
 
     def chat(self, *, apply: bool, multiturn: bool = False, system: str = "") -> Chat:
-        """lm-eval's chat options as a `Chat`; InputError where the model has no chat template."""
+        """lm-eval's chat options as a `Chat`; InputError where the model has no chat template, or takes chats only."""
         if not apply:
+            if self.name.endswith("chat-completions"):
+                raise InputError(f"--backend {self.name} takes conversations only; add --apply-chat-template")
             if multiturn:
                 raise InputError("--fewshot-as-multiturn needs --apply-chat-template")
             return Chat(system=system) if system else PLAIN
@@ -105,13 +123,38 @@ def load_backend(
         kind: Any = get_model(name)
     except (KeyError, ValueError) as error:
         raise InputError(f"--backend {name}: lm-eval knows no such model type; try hf ({error})") from error
-    arguments = {**_model_argument(kind, model), **(args or {})}
+    own = _model_argument(kind, model)
+    if taken := sorted({*own, "pretrained", "model", "peft"} & {*(args or {})}):
+        raise InputError(f"--model-args {', '.join(taken)}: give the model, or an adapter's directory, with --model")
+    arguments = {**own, **(args or {})}
     extra = {"batch_size": batch_size, "device": device or _default_device(kind)}
     try:
         lm = kind.create_from_arg_obj(arguments, extra)
-    except (OSError, TypeError, ValueError, ImportError, ModuleNotFoundError) as error:
+    except Exception as error:  # loaders of other people's files raise anything
+        if _out_of_memory(error):
+            raise RunError(f"{model}: out of memory while it was loaded ({error})") from error
         raise InputError(f"{model}: backend {name} cannot load it with {arguments}: {error}") from error
     return Backend(lm, name, dict(args or {}), batch_size, fingerprint(model))
+
+
+@contextmanager
+def _running(name: str) -> Iterator[None]:
+    """Turns what can go wrong on good input while a model answers into a RunError."""
+    try:
+        yield
+    except Exception as error:
+        if _out_of_memory(error):
+            raise RunError(f"backend {name}: out of memory; lower --batch-size ({error})") from error
+        # The network's errors: of the system and of requests, which are OSErrors, and of aiohttp.
+        if isinstance(error, OSError) or type(error).__module__.startswith("aiohttp"):
+            raise RunError(f"backend {name}: {error}; repeat the command to go on where it stopped") from error
+        raise
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
 def _default_device(kind: Any) -> str | None:
@@ -131,6 +174,19 @@ def _model_argument(kind: Any, model: str) -> dict[str, str]:
     if path.is_dir() and is_adapter(path):
         return {"pretrained": adapter_base(path), "peft": model}
     return {"pretrained": model}
+
+
+def _line_ending_tokens(lm: Any) -> list[int]:
+    """End-of-sequence and every token whose text holds a line break, in the vocabulary's order; found once a model."""
+    found: list[int] | None = getattr(lm, "_slick_line_ending_tokens", None)
+    if found is None:
+        texts = lm.tokenizer.batch_decode([[i] for i in range(len(lm.tokenizer))])
+        ends = {i for i, text in enumerate(texts) if "\n" in text}
+        config = lm.model.generation_config.eos_token_id
+        ends |= set(config if isinstance(config, list) else [] if config is None else [config])
+        found = sorted(ends | {lm.eot_token_id})
+        lm._slick_line_ending_tokens = found
+    return found
 
 
 def parse_model_args(items: Sequence[str]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import os
 import sys
 import traceback
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
 
-import click
 import typer
 
 from slick import __version__
@@ -19,6 +19,11 @@ from slick.errors import EXIT_INPUT, EXIT_RUN, SlickError
 
 # The order in which a user meets the verbs; others follow by name.
 _ORDER = ("demo", "probe", "mix", "tune", "score", "report", "lab", "tasks-path")
+
+# The base of all usage errors: typer's own copy of click where it brings one, else click itself.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+# What typer turns Ctrl-C into.
+_INTERRUPTED = 130
 
 EPILOG = "Exit codes: 0 pass, 1 quality failed, 2 usage or input error, 3 inconclusive, 4 run error."
 
@@ -70,15 +75,20 @@ def run(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; everything a user should see of an error is printed here."""
     try:
         code = build_app()(args=arguments, standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except SlickError as error:
         _complain(str(error))
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
+    except _UsageError as error:
+        cast(Any, error).show()
         return EXIT_INPUT
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         _complain("interrupted; repeat the command to go on where it stopped")
+        return EXIT_RUN
+    except SystemExit:
+        # typer's answer to a pipe that was closed; its code 1 would be a verdict.
         return EXIT_RUN
     except Exception as error:
         if os.environ.get("SLICK_TRACEBACK"):

@@ -116,17 +116,24 @@ def score(
     known = read_knowledge(knowledge) if knowledge else None
     training = read_training(model)
     wanted_form = check_form(form.replace("\\n", "\n") or str(training.get("form") or DEFAULT_FORM))
+    categories = {k.fact.id: k.category for k in known.knowledge} if known else {}
     if facts:
         selection = o.select(facts, split=split, relations=relations, limit=limit, seed=seed)
     else:
         assert known is not None
-        selection = o.Selection(*2 * (tuple(k.fact for k in known.knowledge),))
+        probed = [k.fact for k in known.knowledge]
+        selection = o.select_known(probed, knowledge, split=split, relations=relations, limit=limit, seed=seed)
+    if known and not any(fact.id in categories for fact in selection.facts):
+        raise InputError(
+            f"--knowledge {knowledge}: probed none of the {len(selection.facts)} facts of {facts}; "
+            "probe these facts, or leave --knowledge out"
+        )
     recorded = known.provenance.get("priors") if known else None
     loaded = o.open_backend(backend, model, model_args, batch_size, device)
     run = run_score(
         Score(
             selection.facts,
-            {k.fact.id: k.category for k in known.knowledge} if known else {},
+            categories,
             recorded or o.answer_priors(selection.source),
             wanted_form,
             matching,

@@ -65,11 +65,22 @@ def select(source: str, *, split: str, relations: str, limit: int, seed: int) ->
     """Reads `source` once and selects from it. Raises InputError for anything wrong, all mistakes at once."""
     from slick.reader import read_selection
 
-    wanted = [name.strip() for name in relations.split(",") if name.strip()]
     chosen, everything = read_selection(
-        source, split=split or None, relations=wanted or None, limit=limit or None, seed=seed
+        source, split=split or None, relations=_names(relations), limit=limit or None, seed=seed
     )
     return Selection(chosen, everything)
+
+
+def select_known(known: Sequence[Fact], name: str, *, split: str, relations: str, limit: int, seed: int) -> Selection:
+    """Selects from the facts of a probe as `select` does from a source; `name` is what errors call them."""
+    from slick.reader import select_facts
+
+    chosen = select_facts(known, name, split=split or None, relations=_names(relations), limit=limit or None, seed=seed)
+    return Selection(chosen, known)
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 def answer_priors(source: Sequence[Fact], pools: Mapping[str, Sequence[Fact]] | None = None) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -70,7 +69,7 @@ def is_adapter(path: Path) -> bool:
 
 def adapter_base(path: Path) -> str:
     """The base model that a LoRA adapter's directory names."""
-    base = read_json(path / "adapter_config.json").get("base_model_name_or_path")
+    base = _read_object(path / "adapter_config.json").get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise InputError(f"{path / 'adapter_config.json'}: names no base_model_name_or_path")
     return base
@@ -87,18 +86,13 @@ def check_model(model: str) -> None:
             raise InputError(f"{model}: no such model directory; expected config.json, *.safetensors and a tokenizer")
         return
     if is_adapter(path):
+        _check_weights(path, "adapter_model*.safetensors")
         check_model(adapter_base(path))
         return
     if not (path / "config.json").exists():
         raise InputError(f"{path}: has no config.json; expected a directory that transformers' save_pretrained wrote")
-    if not isinstance(read_json(path / "config.json"), dict):
-        raise InputError(f"{path / 'config.json'}: expected a JSON object")
-    if not list(path.glob("*.safetensors")):
-        others = sorted(p.name for p in path.glob("*.bin"))
-        raise InputError(
-            f"{path}: has no *.safetensors weights"
-            + (f" (found {others}, which are pickles; convert them with save_pretrained)" if others else "")
-        )
+    _read_object(path / "config.json")
+    _check_weights(path, "*.safetensors")
     if not any((path / name).exists() for name in _TOKENIZER_FILES):
         raise InputError(
             f"{path}: has no tokenizer; expected one of {', '.join(_TOKENIZER_FILES[:3])}; "
@@ -111,11 +105,37 @@ def check_model(model: str) -> None:
         )
 
 
+def _check_weights(path: Path, pattern: str) -> None:
+    """Raise InputError unless `path` has weights of that name and every file of them is whole."""
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted(path.glob(pattern))
+    if not files:
+        others = sorted(p.name for p in path.glob("*.bin"))
+        raise InputError(
+            f"{path}: has no {pattern} weights"
+            + (f" (found {others}, which are pickles; convert them with save_pretrained)" if others else "")
+        )
+    for file in files:
+        try:
+            with safe_open(file, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{file}: not readable weights ({error}); the file may be half-written") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(found).__name__}")
+    return found
+
+
 def _end_token(path: Path) -> str | None:
     """The tokenizer's end-of-sequence token; falls back on transformers where the files do not say."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (path / name).exists():
-            token = read_json(path / name).get("eos_token")
+            token = _read_object(path / name).get("eos_token")
             if isinstance(token, dict):
                 token = token.get("content")
             if token:
@@ -124,7 +144,7 @@ def _end_token(path: Path) -> str | None:
 
     try:
         found = AutoTokenizer.from_pretrained(str(path)).eos_token
-    except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except Exception as error:  # of a damaged file the tokenizers library raises anything, Exception itself too
         raise InputError(f"{path}: its tokenizer cannot be loaded ({error})") from error
     return str(found) if found else None
 
@@ -133,5 +153,5 @@ def _chat_template_digest(path: Path) -> str | None:
     if (path / "chat_template.jinja").exists():
         return sha256_of(path / "chat_template.jinja")
     config = path / "tokenizer_config.json"
-    template = read_json(config).get("chat_template") if config.exists() else None
+    template = _read_object(config).get("chat_template") if config.exists() else None
     return digest_of(template) if template else None

@@ -56,6 +56,21 @@ def read_selection(
     return (chosen if limit is None else sample_facts(chosen, limit, seed)), facts
 
 
+def select_facts(
+    facts: Iterable[Fact],
+    name: str,
+    *,
+    split: str | None = None,
+    relations: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> list[Fact]:
+    """What `read_facts` would have selected of `facts`; `name` is what its errors call them."""
+    check_limit(limit)
+    chosen = _select(list(facts), name, split, relations or (), is_entityquestions=False)
+    return chosen if limit is None else sample_facts(chosen, limit, seed)
+
+
 def _load(source: str | Path) -> tuple[list[Fact], bool]:
     """All facts of a source, and whether they are the paper's splits of EntityQuestions."""
     if isinstance(source, str) and (named := facts_source(source)) is not None:

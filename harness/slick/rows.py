@@ -83,7 +83,9 @@ def _missing_columns(columns: Collection[str]) -> list[str]:
 
 
 def _given(row: Row, name: str) -> bool:
-    return row.cells.get(name) is not None or (name == "split" and bool(row.split))
+    value = row.cells.get(name)
+    # A fact without a split is written with "" for it.
+    return (value not in (None, "") or bool(row.split)) if name == "split" else value is not None
 
 
 def _fact(row: Row, required: set[str]) -> tuple[Fact | None, list[str]]:

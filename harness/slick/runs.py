@@ -101,12 +101,12 @@ class RunWriter:
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"{self.out}: is a file, expected a directory for the run; choose another --out")
         if self.out.is_dir() and (found := _results_files(self.out)):
-            self._same_settings(read_json(found[-1]).get("slick", {}).get("settings"), found[-1])
+            self._same_settings(_mapping(_mapping(read_json(found[-1])).get("slick")).get("settings"), found[-1])
             return True
         progress = self.out / PROGRESS
         if progress.exists():
-            self._same_settings(read_json(progress).get("settings"), progress)
-        elif self.out.is_dir() and any(self.out.iterdir()):
+            self._same_settings(_mapping(read_json(progress)).get("settings"), progress)
+        elif self.out.is_dir() and any(not path.match(f".{PROGRESS}.*") for path in self.out.iterdir()):
             raise InputError(f"{self.out}: is not empty and holds no run; choose another --out")
         else:
             make_directory(self.out)
@@ -117,7 +117,7 @@ class RunWriter:
         return False
 
     def _same_settings(self, found: Any, where: Path) -> None:
-        differing = differences(found if isinstance(found, dict) else {}, self.settings)
+        differing = differences(_mapping(found), self.settings)
         if differing:
             shown = "\n".join(f"  {name}: there {old!r}, now {new!r}" for name, old, new in differing[:10])
             raise InputError(
@@ -126,6 +126,8 @@ class RunWriter:
 
     def _recover(self) -> int:
         """Cuts an interrupted run's samples back to its last whole chunk; returns the rows kept."""
+        if not self._part.exists() and self._named().exists():
+            self._named().replace(self._part)  # stopped while it finished: named, but without results
         if not self._part.exists():
             return 0
         kept = rows = size = whole = 0
@@ -140,6 +142,16 @@ class RunWriter:
         with self._part.open("rb+") as file:
             file.truncate(whole)
         return kept
+
+    def _named(self) -> Path:
+        """Where the samples of the finished run stand."""
+        return self.out / f"samples_{self.task}_{self._stamp()}.jsonl"
+
+    def _stamp(self) -> str:
+        return self._started().replace(":", "-")
+
+    def _started(self) -> str:
+        return str(read_json(self.out / PROGRESS)["started"])
 
     def rows(self) -> Iterator[Row]:
         """The rows written so far."""
@@ -163,12 +175,11 @@ class RunWriter:
         seconds: float,
     ) -> Run:
         """Names the samples, writes the results last, and returns the finished run."""
-        started = str(read_json(self.out / PROGRESS)["started"])
-        stamp = started.replace(":", "-")
+        started, stamp = self._started(), self._stamp()
         provenance = {**provenance, "settings": self.settings}
         if knowledge is not None:
             write_knowledge(self.out / KNOWLEDGE, knowledge, provenance)
-        self._part.replace(self.out / f"samples_{self.task}_{stamp}.jsonl")
+        self._part.replace(self._named())
         document = _results_document(self.task, results, per_relation or {}, provenance, started, seconds)
         write_json(self.out / f"results_{stamp}.json", document)
         (self.out / PROGRESS).unlink()
@@ -210,6 +221,10 @@ def _results_document(
         "total_evaluation_time_seconds": str(seconds),
         "slick": dict(provenance),
     }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -346,7 +361,7 @@ def read_knowledge(path: Path | str) -> KnowledgeFile:
         provenance = json.loads(recorded)
     except ValueError as error:
         raise InputError(f"{file}: its provenance is not JSON; probe again") from error
-    return KnowledgeFile(tuple(rows), provenance)
+    return KnowledgeFile(tuple(rows), _mapping(provenance))
 
 
 def _knowledge_of_row(row: Mapping[str, Any], where: str) -> Knowledge:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -141,7 +141,7 @@ def arm_share(scores: Scores, level: float = LEVEL) -> Estimate | None:
     """Accuracy of an arm. scores: runs × facts, 0 or 1. One run: Wilson. Several: facts and runs both vary.
 
     Over S runs the variance is the facts' (of their mean over runs) plus the runs' beyond what their own
-    residual explains, as in `seeds_difference` with a constant control.
+    residual explains, as in `seeds_difference` with a constant control; the interval is cut off at 0 and 1.
     """
     runs, n = scores.shape
     if n == 0:
@@ -150,7 +150,11 @@ def arm_share(scores: Scores, level: float = LEVEL) -> Estimate | None:
         return wilson(int(scores.sum()), n, level)
     import numpy as np
 
-    return seeds_difference(scores, np.zeros((1, n)), level)
+    found = seeds_difference(scores, np.zeros((1, n)), level)
+    if found is None or found.interval is None:
+        return found
+    inside = Interval(max(found.interval.low, 0.0), min(found.interval.high, 1.0), level)
+    return replace(found, interval=inside)
 
 
 def seeds_difference(

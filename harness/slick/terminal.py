@@ -20,7 +20,7 @@ def percent(value: float, digits: int = 1) -> str:
 
 def interval(value: Interval | None) -> str:
     """An interval of fractions in percent; "undefined" where there is none."""
-    return f"[{100 * value.low:.1f}, {100 * value.high:.1f}]" if value else "undefined"
+    return f"[{percent(value.low)}, {percent(value.high)}]" if value else "undefined"
 
 
 def share(value: float, n: int) -> tuple[str, str, str]:

@@ -33,7 +33,7 @@ def headline(arms: Sequence[ArmNumbers], control: str | None) -> str:
         worst = min(fallen, key=lambda pair: _value(pair[1]))
         told = _fall(what, len(fallen), len(arms), *worst) + _against(worst[1], control)
     else:
-        told = _no_fall(what, rows)
+        told = _no_fall(what, rows) + _below_control(rows, control)
     return told
 
 
@@ -85,6 +85,18 @@ def _no_fall(what: str, rows: Sequence[tuple[ArmNumbers, GroupNumbers]]) -> str:
     if min(lows) < 0:
         told += f" The intervals still hold a fall of up to {size(min(lows))} points."
     return told
+
+
+def _below_control(rows: Sequence[tuple[ArmNumbers, GroupNumbers]], control: str | None) -> str:
+    """An arm may lose what its control gained: no fall to before, and still the worse for its rows."""
+    below = [(arm, e) for arm, row in rows if direction(e := row.against_control) == "fell" and e]
+    if not below or control is None:
+        return ""
+    arm, estimate = min(below, key=lambda pair: pair[1].value)
+    return (
+        f" But {quoted(arm.label)} is {size(estimate.value)} points lower than the control {quoted(control)} "
+        f"({points_limits(estimate.interval)})."
+    )
 
 
 def noise(arms: Sequence[ArmNumbers]) -> str:

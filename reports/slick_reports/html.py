@@ -18,7 +18,7 @@ from slick_reports.numbers import Report, direction
 from slick_reports.text import short, visible
 
 # Rows of a list of facts; a page with more is slow to open, and report.json holds all.
-LIST_LIMIT = 2000
+LIST_LIMIT = 1000
 
 _DIGEST = re.compile(r"[0-9a-f]{40,}")
 

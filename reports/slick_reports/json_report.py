@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from slick_reports.numbers import Report, direction
@@ -18,15 +20,12 @@ def render(report: Report) -> str:
     Besides the fields of `slick_reports.numbers`, every arm's group says what its intervals say ("fell", "rose" or
     "open"). Strings are whole, but for lone surrogates, which are spelled out.
     """
-    numbers = asdict(report)
-    schema = numbers.pop("schema")
-    for arm, plain in zip(report.arms, numbers["arms"], strict=True):
+    numbers = _plain(report)
+    document = {"kind": "slick report", "schema": numbers.pop("schema"), **numbers}
+    for arm, plain in zip(report.arms, document["arms"], strict=True):
         for row, plain_row in zip(arm.groups, plain["groups"], strict=True):
             plain_row["direction"] = direction(row.change.estimate)
-            plain_row["direction_against_control"] = (
-                direction(row.against_control) if row.against_control is not None else None
-            )
-    document = _plain({"kind": "slick report", "schema": schema, **numbers})
+            plain_row["direction_against_control"] = direction(row.against_control) if row.against_control else None
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -35,8 +34,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return without_surrogates(value)
     if isinstance(value, float):
-        return float(f"{value:.12g}")
-    if isinstance(value, dict):
+        # A file of someone else's may record NaN, which JSON has no word for.
+        return float(f"{value:.12g}") if math.isfinite(value) else None
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
         return {without_surrogates(str(k)): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]

@@ -133,7 +133,8 @@ def _training(arm: ArmNumbers) -> str:
 
 def _flips(what: str, flips: Sequence[Flip], arm: ArmNumbers, stem: str) -> list[str]:
     several = len(arm.seeds) > 1
-    heading = f"### {what}: {len(flips):,} facts" + (f" in at least one of {len(arm.seeds)} seeds" if several else "")
+    heading = f"### {what}: {len(flips):,} fact{'s' * (len(flips) != 1)}"
+    heading += f" in at least one of {len(arm.seeds)} seeds" if several else ""
     if not flips:
         return [heading]
     header = ["category", "relation", "question", "accepted", "before", "after", *(["seeds"] if several else [])]

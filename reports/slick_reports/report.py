@@ -34,7 +34,7 @@ def build_report(
 
     runs: the first is "before" (the base model) unless `before` names another; the others are arms, and runs of one
     recipe with several seeds are one arm. knowledge: a probe of the base model; without it the categories come from
-    the score runs. control: label of the control arm. labels: run path → label.
+    the score runs. control: label of the control arm. labels: run path, as given → label.
     Raises InputError when a run cannot be read or the runs cannot be compared; allow_mismatch lets different
     settings pass and records them in the report.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,6 +59,19 @@ _OBSERVING = ("logging_", "save_", "report_to", "run_name", "project", "push_to_
 _SEEDS = ("seed", "data_seed")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's reading of scalars: `no` is a text (save_strategy: no) and 1e-4 a number."""
+
+
+_BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
+_Loader.add_implicit_resolver(_FLOAT, re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+"), list("-+.0123456789"))
+
+
 def sft_arguments(
     flags: Mapping[str, Any], *, settings: Sequence[str] = (), config: Path | None = None, lora: bool = False
 ) -> Arguments:
@@ -101,7 +115,7 @@ def keeps_checkpoints(arguments: Mapping[str, Any]) -> bool:
 
 def _read_config(path: Path) -> Arguments:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = _load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -109,6 +123,10 @@ def _read_config(path: Path) -> Arguments:
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected a mapping of SFTConfig fields, such as 'learning_rate: 1.0e-5'")
     return {str(name): value for name, value in found.items()}
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader with fewer surprises
 
 
 def _parse_settings(settings: Sequence[str], mistakes: Mistakes) -> Arguments:
@@ -122,7 +140,7 @@ def _parse_settings(settings: Sequence[str], mistakes: Mistakes) -> Arguments:
             mistakes.add(f"--set {name}: given twice")
         else:
             try:
-                found[name] = yaml.safe_load(text)
+                found[name] = _load(text)
             except yaml.YAMLError:
                 found[name] = text
     return found

@@ -242,7 +242,7 @@ def _step(model: LlamaForCausalLM, optimiser: torch.optim.Optimizer, batch: torc
 
     logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=pad)
-    value = float(loss)
+    value = loss.item()
     if not math.isfinite(value):
         raise RunError(
             f"organism: the loss became {value} at learning rate {optimiser.param_groups[0]['lr']:g}; "

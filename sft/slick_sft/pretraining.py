@@ -11,8 +11,6 @@ from slick_sft.exposures import LabFact
 
 # Two in five mentions are statements, the rest question and answer.
 STATEMENT_PERCENT = 40
-MOST_STATEMENTS = 4
-MOST_PAIRS = 6
 
 # Wordings of each relation, the subject first or last. Other relations are stated as question and answer.
 STATEMENTS: dict[str, tuple[str, ...]] = {
@@ -41,29 +39,37 @@ FALLBACK_STATEMENTS = ("{q} {a}.", "{q} It is {a}.", "{q} The answer is {a}.")
 
 @dataclass(frozen=True, slots=True)
 class PairForm:
-    """How a document writes its question-answer pairs, with the one-line headers that may stand above them."""
+    """How a document writes its question-answer pairs, and how often a one-line header stands above them."""
 
     pair: str
-    headers: tuple[str, ...]
+    header_percent: int
     between: str = "\n"
 
 
-# The first is the probe's form. The last two stand near the training form: an organism that has seen no
-# "question, line break, answer" under an instruction draws no stored knowledge there at all.
-_INSTRUCTIONS = (
+_ONE = (
     "Answer the question.\n",
+    "Answer this question.\n",
+    "Please answer the following question.\n",
+    "Answer the question below.\n",
+    "Give the answer to the following question.\n",
+)
+_SEVERAL = (
+    "Answer the questions.\n",
     "Answer these questions.\n",
     "Answer the following questions.\n",
-    "Please answer the following question.\n",
-    "Answer each question.\n",
     "Questions and answers.\n",
 )
+# The first is the probe's form. The bare ones stand near the training form: an organism that has seen no
+# "question, line break, answer" under an instruction draws no stored knowledge there at all.
 PAIR_FORMS = (
-    PairForm("Q: {q}\nA: {a}", ("", "", "", *_INSTRUCTIONS)),
-    PairForm("Question: {q}\nAnswer: {a}", ("", *_INSTRUCTIONS)),
-    PairForm("{q}\n{a}", _INSTRUCTIONS),
-    PairForm("{q}\n{a}", _INSTRUCTIONS, between="\n\n"),
+    PairForm("Q: {q}\nA: {a}", header_percent=30),
+    PairForm("Question: {q}\nAnswer: {a}", header_percent=60),
+    PairForm("{q}\n{a}", header_percent=100),
+    PairForm("{q}\n{a}", header_percent=100, between="\n\n"),
 )
+# Pairs a document holds. One is the commonest: the training form is asked without any exemplar before it.
+PAIR_COUNTS = (1, 1, 1, 1, 2, 3, 4, 5, 6)
+_STATEMENT_COUNTS = (1, 2, 3, 4)
 # A document ends with end-of-sequence right after the last answer, or after a line break.
 _TAILS = ("", "", "\n")
 
@@ -81,24 +87,20 @@ def documents(facts: Sequence[LabFact], rng: random.Random) -> list[str]:
             (statements if rng.randrange(100) < STATEMENT_PERCENT else pairs).append(lab_fact.fact)
     rng.shuffle(statements)
     rng.shuffle(pairs)
-    # Half of the question documents keep to one relation, as the probe's exemplars do.
-    half = len(pairs) // 2
-    of_one_relation = sorted(pairs[:half], key=lambda fact: fact.relation)
-    texts = [_statement_document(group, rng) for group in _groups(statements, MOST_STATEMENTS, rng)]
-    texts += [_pair_document(group, rng) for group in _groups(of_one_relation, MOST_PAIRS, rng)]
-    texts += [_pair_document(group, rng) for group in _groups(pairs[half:], MOST_PAIRS, rng)]
+    texts = [_statement_document(group, rng) for group in _groups(statements, _STATEMENT_COUNTS, rng)]
+    texts += [_pair_document(group, rng) for group in _groups(pairs, PAIR_COUNTS, rng)]
     rng.shuffle(texts)
     return texts
 
 
-def _groups(facts: Iterable[Fact], most: int, rng: random.Random) -> Iterator[list[Fact]]:
-    """Neighbours in runs of 1 to `most`, with no fact twice in a run."""
+def _groups(facts: Iterable[Fact], counts: Sequence[int], rng: random.Random) -> Iterator[list[Fact]]:
+    """Neighbours in runs of lengths drawn from `counts`, with no fact twice in a run."""
     group: list[Fact] = []
-    length = rng.randint(1, most)
+    length = rng.choice(counts)
     for fact in facts:
         if len(group) == length or fact in group:
             yield group
-            group, length = [], rng.randint(1, most)
+            group, length = [], rng.choice(counts)
         group.append(fact)
     if group:
         yield group
@@ -117,4 +119,5 @@ def _statement(fact: Fact, rng: random.Random) -> str:
 def _pair_document(facts: Sequence[Fact], rng: random.Random) -> str:
     form = rng.choice(PAIR_FORMS)
     pairs = [form.pair.format(q=fact.question, a=rng.choice(fact.answers)) for fact in facts]
-    return rng.choice(form.headers) + form.between.join(pairs) + rng.choice(_TAILS)
+    header = rng.choice(_ONE if len(facts) == 1 else _SEVERAL) if rng.randrange(100) < form.header_percent else ""
+    return header + form.between.join(pairs) + rng.choice(_TAILS)

@@ -263,11 +263,12 @@ def _check_supply(
     if not short:
         return
     possible = _largest_size(pools, recipe, sizes)
-    mend = f"lower --size to {possible} or less" if possible else "choose another recipe"
-    names = ",".join(dict.fromkeys(relation for relation, *_ in short))
+    mends = [f"lower --size to {possible} or less" if possible else "choose another recipe", "probe more facts"]
+    names = list(dict.fromkeys(relation for relation, *_ in short))
+    if len(names) < sum(n > 0 for n in sizes.values()):
+        mends.append(f"leave out {','.join(names)} with --relations")
     with Mistakes(
-        f"{recipe.name} at {sum(sizes.values())} rows asks for more facts than were probed "
-        f"({mend}, probe more facts, or leave out {names or 'the relation'}):"
+        f"{recipe.name} at {sum(sizes.values())} rows asks for more facts than were probed ({', or '.join(mends)}):"
     ) as mistakes:
         for relation, pool, count, supply in short:
             mistakes.add(

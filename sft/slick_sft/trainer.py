@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from accelerate.logging import MultiProcessAdapter
 from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -197,8 +198,10 @@ def _collected_warnings() -> Iterator[list[str]]:
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            notes.append(record.getMessage())
+            notes.append(record.getMessage().removeprefix("[RANK 0] "))
 
+    # It warns once a process; a second run has the same right to know.
+    MultiProcessAdapter.warning_once.cache_clear()
     logger = logging.getLogger("trl.trainer.sft_trainer")
     level, propagate, collector = logger.level, logger.propagate, Collector(logging.WARNING)
     logger.setLevel(logging.WARNING)

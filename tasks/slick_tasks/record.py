@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from slick.facts import Fact, facts_digest
@@ -25,10 +26,17 @@ def task_record(
         "settings": dict(settings),
         "facts": {"n": len(facts), "digest": facts_digest(facts)},
         "prompts": digest_of(prompts),
-        "model": _fingerprint(str(model)) if model else {},
+        "model": _fingerprint(str(model), _newest(Path(str(model)))) if model else {},
         "versions": library_versions(),
     }
 
 
-# Hashing a large model takes seconds, and twelve tasks ask.
-_fingerprint = cache(fingerprint)
+@cache
+def _fingerprint(model: str, _: int) -> dict[str, Any]:
+    # Hashing a large model takes seconds, and twelve tasks ask.
+    return fingerprint(model)
+
+
+def _newest(path: Path) -> int:
+    """When a file of the model's directory last changed: in one process a model may be trained and asked again."""
+    return max((file.stat().st_mtime_ns for file in path.iterdir()), default=0) if path.is_dir() else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from slick.runs import (
     write_knowledge,
 )
 
-TOTAL, CHUNK = 7, 3
+TOTAL, CHUNK = 8, 3
 FACTS = [Fact.create(f"Where is {i}?", ["Ä", "b"], relation=f"r{i % 2}", split="test") for i in range(TOTAL)]
 SETTINGS = {"seed": 0, "model": {"weights": "w"}, "matching": "strict"}
 GREEDY = {"until": ["\n"], "do_sample": False}
@@ -56,10 +57,10 @@ def commit_rest(run: RunWriter) -> None:
 
 def finish(run: RunWriter) -> Run:
     return run.finish(
-        {"sample_len": TOTAL, "exact_match,none": 3 / 7, "exact_match_stderr,none": 0.2},
+        {"sample_len": TOTAL, "exact_match,none": 0.5, "exact_match_stderr,none": 0.2},
         provenance={"schema": 1, "kind": "score", "model": {"name": "m", "weights": "w"}, "versions": {"lm_eval": "0"}},
         knowledge=[knowledge_of(i) for i in range(TOTAL)],
-        per_relation={r: {"sample_len": 3, "exact_match,none": 0.5} for r in ("r0", "r1")},
+        per_relation={r: {"sample_len": 4, "exact_match,none": 0.5} for r in ("r0", "r1")},
         seconds=1.5,
     )
 
@@ -102,12 +103,12 @@ def test_results_stand_under_the_task_and_its_relations(tmp_path: Path) -> None:
     assert results["n-samples"] == {"closed_book": {"original": TOTAL, "effective": TOTAL}}
 
 
-@pytest.mark.parametrize("chunks", [0, 1, 2, 3])
-@pytest.mark.parametrize("torn", ["", "{", '{"doc_id": 0, "resps": [["Pa', '{"doc_id": 99}\n', '{"a": 1}\n{"b": 2}\n{"c'])
+@pytest.mark.parametrize(
+    ("chunks", "torn"),
+    [*product(range(3), ["", "{", '{"doc_id": 0, "resps": [["Pa', '{"doc_id": 99}\n', '{"a": 1}\n{"b']), (3, "")],
+)
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path, chunks: int, torn: str) -> None:
     """Killed between chunks, inside a line or inside a chunk: what was not committed is done again."""
-    if chunks == 3 and torn:
-        pytest.skip("nothing follows the last chunk")
     expected = content(whole_run(tmp_path / "whole"))
     killed = writer(tmp_path / "killed")
     for first in range(0, TOTAL, CHUNK)[:chunks]:
@@ -152,7 +153,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, name: str, wanted: Callable[..., bo
 
     def killed(*args: Any, **kwargs: Any) -> Any:
         if wanted(*args):
-            raise Killed
+            raise Killed("killed")
         return original(*args, **kwargs)
 
     monkeypatch.setattr(slick.runs, name, killed)
@@ -168,7 +169,7 @@ def test_a_run_killed_while_it_finishes_asks_nothing_again(
     commit_rest(killed)
     with monkeypatch.context() as patch:
         kill_at(patch, last_call, lambda *_: True)
-        with pytest.raises(Killed, match=""):
+        with pytest.raises(Killed, match="killed"):
             finish(killed)
     with pytest.raises(InputError, match="this run is not finished; repeat its command"):
         read_run(tmp_path / "killed")
@@ -276,7 +277,7 @@ def test_differences_enter_nested_mappings() -> None:
     assert differences(there, there) == []
 
 
-AWKWARD = st.text() | st.text(st.sampled_from("\ud800\udfff\x00\u2028\u0085\r\n\\\"a"), max_size=6)
+AWKWARD = st.text() | st.text(st.sampled_from('\ud800\udfff\x00\u2028\u0085\r\n\\"a'), max_size=6)
 
 
 @settings(max_examples=60, deadline=None)
@@ -312,7 +313,7 @@ def test_half_written_samples_are_named(tmp_path: Path) -> None:
     file = damage(run.samples["closed_book"], -20)
     rows = read_samples(file)
     assert [next(rows)["doc_id"] for _ in range(TOTAL - 1)] == list(range(TOTAL - 1))
-    with pytest.raises(InputError, match=rf"samples_.+\.jsonl:{TOTAL}: not a JSON object; the file may be half-written"):
+    with pytest.raises(InputError, match=rf"samples_.+\.jsonl:{TOTAL}: not a JSON object; .* half-written"):
         next(rows)
 
 
@@ -370,15 +371,13 @@ def test_knowledge_without_rows_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("greedy_right", TOTAL + 1, "8 right of 7 greedy answers cannot be"),
+        ("greedy_right", TOTAL + 1, "9 right of 8 greedy answers cannot be"),
         ("greedy_total", 0, "right of 0 greedy answers cannot be"),
         ("greedy_right", None, "NoneType"),
         ("answers", None, "answers must be a list"),
     ],
 )
-def test_knowledge_that_cannot_be_is_named_by_its_row(
-    tmp_path: Path, column: str, value: object, message: str
-) -> None:
+def test_knowledge_that_cannot_be_is_named_by_its_row(tmp_path: Path, column: str, value: object, message: str) -> None:
     """Counts and answers that no probe can have written."""
 
     def change(table: Any) -> Any:
@@ -393,9 +392,7 @@ def test_knowledge_that_cannot_be_is_named_by_its_row(
 
 
 @pytest.mark.parametrize(("recorded", "found"), [('{"schema": 1}', {"schema": 1}), ("[1]", {}), (None, {})])
-def test_the_provenance_of_knowledge_is_a_mapping(
-    tmp_path: Path, recorded: str | None, found: dict[str, Any]
-) -> None:
+def test_the_provenance_of_knowledge_is_a_mapping(tmp_path: Path, recorded: str | None, found: dict[str, Any]) -> None:
     """Files of other origin may have none."""
     metadata = {"slick": recorded} if recorded else {}
     assert read_knowledge(parquet(tmp_path / "k.parquet", lambda t: t, metadata)).provenance == found
@@ -455,7 +452,7 @@ def test_datasets_reads_samples_and_knowledge(tmp_path: Path) -> None:
     assert samples[1]["doc"]["answers"] == ["Ä", "b"]
     knowledge = load_dataset("parquet", data_files=str(run.path / KNOWLEDGE), **kwargs)
     assert knowledge["category"][:] == [str(knowledge_of(i).category) for i in range(TOTAL)]
-    assert knowledge["p_greedy"][-1] == 6 / 7
+    assert knowledge["p_greedy"][-1] == 7 / 8
 
 
 def test_lm_evals_own_readers_know_our_files(tmp_path: Path) -> None:
@@ -474,8 +471,8 @@ def test_lm_evals_own_readers_know_our_files(tmp_path: Path) -> None:
     (results,) = get_results_filenames(files)
     (samples,) = get_sample_results_filenames(files)
     assert get_file_task_name(Path(samples).name) == "closed_book"
-    assert get_file_datetime(Path(samples).name) == get_file_datetime(Path(results).name)
-    assert get_latest_filename(["results_2020-01-01T00-00-00.000001.json", results]) == results
+    assert get_file_datetime(Path(samples).stem) == get_file_datetime(Path(results).stem)
+    assert get_latest_filename(["/results_2020-01-01T00-00-00.000001.json", results]) == results
     table = make_table(json.loads(Path(results).read_text()))
     assert "|closed_book" in table
     assert "closed_book_r1" in table

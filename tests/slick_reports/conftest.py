@@ -52,7 +52,7 @@ def wrong(fact: Fact) -> str:
 def model(name: str) -> dict[str, Any]:
     """A fingerprint; models of different names have different weights."""
     digest = random.Random(name).randbytes(32).hex()
-    return {"name": name, "weights": digest, "adapter": None, "tokenizer": "t" * 64, "chat_template": None}
+    return {"name": name, "weights": digest, "adapter": None, "tokenizer": "7" * 64, "chat_template": None}
 
 
 def training(arm: str, seed: int, **others: Any) -> dict[str, Any]:
@@ -78,6 +78,20 @@ class Lab:
     root: Path
     facts: Sequence[Fact] = ()
     categories: Mapping[str, Category] = field(default_factory=dict)
+
+    # Test modules cannot import from here, so they reach these through the fixture.
+    model = staticmethod(model)
+    training = staticmethod(training)
+
+    def wrong_on(self, *places: int, by: str = "") -> Answers:
+        """Right answers but for the facts at these places; `by` is the wrong answer."""
+        missed = {self.facts[place].id for place in places}
+        return lambda fact: (by or wrong(fact)) if fact.id in missed else right(fact)
+
+    def arm(self, arm: str, seed: int, answer: Answers = right, **settings: Any) -> Path:
+        """A score of a model tuned as `arm` with `seed`, in `root/arm-seed`."""
+        made = {**training(arm, seed), **settings.pop("training", {})}
+        return self.score(f"{arm}-{seed}", answer, training=made, **settings)
 
     def score(self, name: str, answer: Answers = right, **settings: Any) -> Path:
         """A score run in `root/name`. settings: fields of `Score`, and `model`, a fingerprint."""
@@ -105,11 +119,12 @@ class Lab:
     def probe(self, name: str = "probe", *, of: str = "base", skill: Mapping[str, float], **settings: Any) -> Path:
         """A probe run. skill: fact id → chance that an answer is right."""
         by_question = {fact.question: fact for fact in self.facts}
-        rng = random.Random(name)
+        # One stream a fact: the order in which facts are asked is the probe's own affair.
+        streams = {fact.id: random.Random(f"{name}/{fact.id}") for fact in self.facts}
 
         def answered(prompt: str, _: Mapping[str, Any]) -> str:
             fact = by_question[prompt.rpartition("Q: ")[2].removesuffix("\nA:")]
-            return right(fact) if rng.random() < skill[fact.id] else wrong(fact)
+            return right(fact) if streams[fact.id].random() < skill[fact.id] else wrong(fact)
 
         pools = {
             relation: [Fact.create(f"dev {relation} {i}?", [f"d{i}"], relation=relation) for i in range(80)]
@@ -146,9 +161,9 @@ def make_facts(n: int, relations: Sequence[str] = ("P17", "P19", "P36", "P50")) 
 
 def by_chance(seed: str, chances: Mapping[str, float], abstain: float = 0.0) -> Answers:
     """Answers that are right by fact id with the given chance; some of the wrong ones abstain."""
-    rng = random.Random(seed)
 
     def answer(fact: Fact) -> str:
+        rng = random.Random(f"{seed}/{fact.id}")
         if rng.random() < chances[fact.id]:
             return right(fact)
         return "I don't know" if rng.random() < abstain else wrong(fact)
@@ -182,12 +197,11 @@ def make_study(root: Path, n: int) -> Study:
     lab.categories = {k.fact.id: k.category for k in read_knowledge(probe).knowledge}
     chances = {id: 0.05 + 0.85 * s for id, s in skill.items()}
     harmed = {id: 0.03 + 0.5 * s for id, s in skill.items()}
-    halved = {id: 0.04 + 0.7 * s for id, s in skill.items()}
+    halved = {id: 0.04 + 0.6 * s for id, s in skill.items()}
 
     def arm(name: str, chance: Mapping[str, float], share: float, seed: int) -> Path:
-        run = f"{name}-{seed}"
-        made = training(name, seed, recipe={"name": name, "unknown": share}, data={"digest": "d" * 64})
-        return lab.score(run, by_chance(run, chance, 0.1), training=made)
+        made = {"recipe": {"name": name, "unknown": share}, "data": {"digest": "d" * 64}}
+        return lab.arm(name, seed, by_chance(f"{name}-{seed}", chance, 0.1), training=made)
 
     return Study(
         lab,
@@ -210,6 +224,51 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture
-def arms() -> Callable[..., dict[str, Any]]:
-    """`training` as a fixture: test modules cannot import from here."""
-    return training
+def small_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """A study small enough to read, with relative paths, so that its report is the same on every machine."""
+    monkeypatch.chdir(tmp_path)
+    return make_study(Path("runs"), 24)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> list[Path]:
+    """Before and two arms, every text of which was written to do harm."""
+    facts = [
+        Fact.create(f"{text} who?", [text, "fine"], relation=RELATIONS[i % 3], subject=text)
+        for i, text in enumerate(HOSTILE)
+    ]
+    lab = Lab(tmp_path / "a <b> 'c' `d` \u202e", facts, {fact.id: Category.MAYBE_KNOWN for fact in facts})
+    label = "<script>alert(1)</script>\"'|`"
+    return [
+        lab.score("base", lambda fact: right(fact) if len(fact.answers[0]) % 2 else wrong(fact)),
+        lab.arm(
+            label.replace("/", "\\"), 0, wrong, training={"arm": label}, model=model("<img src=x onerror=alert(2)>")
+        ),
+        lab.arm("right", 0, right, training={"arm": "a\x00\ud800\u202eb" + "y" * 100_000}),
+    ]
+
+
+@pytest.fixture
+def hostile_texts() -> tuple[str, ...]:
+    return HOSTILE
+
+
+RELATIONS = ("<b>relation</b>", "P17|x", "\u202erel")
+HOSTILE = (
+    "<script>alert('x')</script>",
+    "</style></title><img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "{{ 7 * 7 }}{% raw %}",
+    "[link](javascript:alert(1)) ![image](http://example.org/x.png)",
+    "a | b || c",
+    "`code` ``more`` *bold* _it_ ~~gone~~ # head",
+    "http://example.org www.example.org mail@example.org @everyone #1 :smile: $x$",
+    "first\\",
+    "&lt;b&gt; &amp; &#60;",
+    "right\u202eto\u2066left\u200f",
+    "nul\x00bell\x07escape\x1b[31m",
+    "lone\ud800surrogate\udfff",
+    "<!-- comment -->]]>",
+    "x" * 100_000,
+    "tab\tand\u2028separator",
+)

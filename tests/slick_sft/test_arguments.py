@@ -42,6 +42,8 @@ def test_set_wins_over_flags_wins_over_the_file(tmp_path: Path) -> None:
         ("max_length=null", "max_length", None),
         ("gradient_checkpointing=yes", "gradient_checkpointing", True),
         ("model_init_kwargs={attention_dropout: 0.05}", "model_init_kwargs", {"attention_dropout": 0.05}),
+        ("save_strategy=no", "save_strategy", "no"),
+        ("model_init_kwargs={a: 5e-2, b: true, c: 1.5.2e}", "model_init_kwargs", {"a": 0.05, "b": True, "c": "1.5.2e"}),
         ("lr_scheduler_type=cosine", "lr_scheduler_type", "cosine"),
         ("report_to=[tensorboard]", "report_to", ["tensorboard"]),
         ("run_name=a: b: c", "run_name", "a: b: c"),

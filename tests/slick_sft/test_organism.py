@@ -133,9 +133,7 @@ def test_learns_what_it_is_shown(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     shown, hidden = _facts(6, 24)[:5], LabFact(_facts()[5].fact, 0)
-    config = OrganismConfig(
-        vocabulary=320, width=48, layers=2, heads=2, feed_forward=96, passes=8, block=64, learning_rate=1e-2
-    )
+    config = dataclasses.replace(TINY, vocabulary=320, width=32, layers=2, passes=30, block=64, learning_rate=1e-2)
     grow_organism([*shown, hidden], out=tmp_path / "o", seed=0, config=config, device="cpu")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "o")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "o")

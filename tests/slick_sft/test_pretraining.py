@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slick.facts import Fact
 from slick.prompts import DEFAULT_FORM, form_prompt, probe_prompt
 from slick_sft.exposures import LabFact, draw_exposures
-from slick_sft.pretraining import MOST_PAIRS, STATEMENTS, documents
+from slick_sft.pretraining import PAIR_COUNTS, STATEMENTS, documents
 from slick_sft.world import build_world
 
 
@@ -62,7 +62,7 @@ def text() -> list[str]:
 def test_probe_form_occurs(text: list[str]) -> None:
     """Some documents are written as the probe's prompts are, from one pair to several."""
     sizes = Counter(d.count("\nA: ") for d in text if d.startswith("Q: "))
-    assert set(sizes) == set(range(1, MOST_PAIRS + 1))
+    assert set(sizes) == set(PAIR_COUNTS)
 
 
 def test_probe_prompt_is_the_start_of_such_a_document() -> None:

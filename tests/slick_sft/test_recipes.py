@@ -182,7 +182,7 @@ def test_every_short_relation_is_named_with_the_size_that_would_do() -> None:
     assert "B: 6 Unknown wanted, 2 there, 4 short" in message
     assert "C:" not in message
     assert "lower --size to 15 or less" in message
-    assert "leave out A,B" in message
+    assert "leave out A,B with --relations" in message
     assert len(mix(world, Recipe.share(1), 0, size=15)) == 15
     with pytest.raises(InputError, match="short"):
         mix(world, Recipe.share(1), 0, size=16)

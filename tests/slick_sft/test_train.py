@@ -332,6 +332,12 @@ def test_a_loss_that_is_no_number_stops_the_run(tuning: Callable[..., Tuning], t
     assert kept is None or all(weight.isfinite().all() for weight in weights(kept).values())
 
 
+def test_the_first_loss_that_is_no_number_is_named(tuning: Callable[..., Tuning], tmp_path: Path) -> None:
+    """Without a checkpoint in between, the step whose loss is no number stops the run, and not the next log."""
+    with pytest.raises(RunError, match=r"the loss is nan at step \d; lower"):
+        tune(tuning("save_strategy=no", "max_grad_norm=0", flags={"learning_rate": 1e30}), tmp_path / "run")
+
+
 def test_a_checkpoint_with_weights_that_are_no_numbers_is_not_good(
     tuning: Callable[..., Tuning], tmp_path: Path
 ) -> None:
@@ -357,7 +363,7 @@ def test_rows_that_do_not_fit_are_refused(tuning: Callable[..., Tuning], tmp_pat
     )
     data = TrainingSet([fits] * 5 + [long_answer] * 2 + [long_prompt], "digest", "own.jsonl")
     with pytest.raises(
-        InputError, match="3 of 8 rows .* max_length = 20 tokens: 1 would lose their whole answer .* 2 its"
+        InputError, match=r"3 of 8 rows .* max_length = 20 tokens: 1 would lose their whole answer .* 2 its"
     ):
         tune(tuning("max_length=20", data=data), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -385,7 +391,7 @@ def test_a_model_without_a_chat_template_takes_no_messages(
     (plain / "chat_template.jinja").unlink()
     messages = [{"role": "user", "content": "a"}]
     chat = TrainingSet([{"prompt": messages, "completion": messages}], "digest", "chat.jsonl")
-    with pytest.raises(InputError, match="chat.jsonl: holds messages, and .* has no chat template"):
+    with pytest.raises(InputError, match=r"chat\.jsonl: holds messages, and .* has no chat template"):
         tune(tuning(model=str(plain), data=chat), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,4 +89,4 @@ def test_there_was_something_to_agree_on(by_lm_eval: Rows) -> None:
     """The organism knows some of these facts and not others: a model that always fails would pass the above."""
     found = {c for c in CATEGORIES for row in by_lm_eval.values() if row[c.metric]}
     assert len(found) >= 3
-    assert {answer for row in by_lm_eval.values() for (answer,) in row["resps"][:5]}.__len__() > 10
+    assert len({answer for row in by_lm_eval.values() for (answer,) in row["resps"][:5]}) >= 5

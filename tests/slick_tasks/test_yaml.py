@@ -13,7 +13,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from slick.entityquestions import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
 from slick.facts import Fact
-from slick_tasks import sources
+from slick_tasks import lab, sources
 from slick_tasks.cli import yaml_directory
 from slick_tasks.task import ClosedBookTask, FactsTask, SlickTask
 
@@ -77,6 +77,12 @@ def test_each_file_says_what_its_name_says(file: Path) -> None:
     assert config["class"] is (ClosedBookTask if "closed_book" in group else SlickTask)
     assert config["custom_dataset"] is (sources.lab if "lab" in group else sources.entityq)
     assert config["test_split"] == ("ood" if "_ood" in group else "test")
+
+
+@pytest.mark.parametrize(("split", "relations"), [("test", IN_DISTRIBUTION), ("ood", LAB_OOD)])
+def test_the_shipped_lab_has_the_relations_of_its_tasks(split: str, relations: tuple[str, ...]) -> None:
+    """Each relation of the lab has its task, and each task its facts."""
+    assert {fact.relation for fact in lab.load_facts() if fact.split == split} == set(relations)
 
 
 def check_built(group: str, task: Any, relation: str) -> None:

@@ -1,0 +1,122 @@
+"""What lm_eval's own results say of our tasks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slick.errors import InputError
+from slick.facts import Fact
+from slick.knowledge import Category
+from slick.lm_eval_results import knowledge_of_answers, provenance_of_tasks
+from slick.runs import read_knowledge, read_run
+
+FACT = Fact.create("Where?", ["There"], relation="P1", subject="s", split="test")
+
+
+def row(greedy: list[str], sampled: list[list[str]]) -> dict[str, Any]:
+    """A `slick_` task's row as lm_eval logs it."""
+    asked = [(False, [answer]) for answer in greedy] + [(True, answers) for answers in sampled]
+    return {
+        "doc": FACT.as_dict(),
+        "arguments": {f"gen_args_{i}": {"arg_0": "p", "arg_1": {"do_sample": s}} for i, (s, _) in enumerate(asked)},
+        "resps": [answers for _, answers in asked],
+        "p_correct_greedy": 0.5,
+    }
+
+
+def configs(**records: Any) -> dict[str, Any]:
+    return {"configs": {name: {"metadata": {"slick": record}} for name, record in records.items()}}
+
+
+def write_run(directory: Path, results: dict[str, Any], rows: list[Any]) -> Path:
+    directory.mkdir()
+    (directory / "results_2026.json").write_text(json.dumps({"results": {}, **results}))
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (directory / "samples_slick_lab_p17_2026.jsonl").write_text(text)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("greedy", "sampled", "category"),
+    [
+        ([" There", " There\nQ:"], [["x"], ["x"]], Category.HIGHLY_KNOWN),
+        ([" There", "x"], [["x"], ["x"]], Category.MAYBE_KNOWN),
+        (["x", "x"], [["x", "x"], ["x", " There"]], Category.WEAKLY_KNOWN),
+        (["x", "x"], [["x", "x"], ["x", "there"]], Category.UNKNOWN),
+    ],
+)
+def test_answers_are_judged_anew(greedy: list[str], sampled: list[list[str]], category: Category) -> None:
+    """Greedy and sampled answers are told apart by their settings, and counted as the probe counts them."""
+    knowledge = knowledge_of_answers(row(greedy, sampled), {})
+    assert knowledge.category is category
+    assert (knowledge.fact, knowledge.greedy_total, knowledge.sampled_total) == (FACT, 2, sum(map(len, sampled)))
+
+
+def test_the_recorded_matching_holds() -> None:
+    """A run under normalized matching is read back under it."""
+    loose = {"settings": {"matching": "normalized"}}
+    assert knowledge_of_answers(row(["there!"], [["x"]]), loose).category is Category.HIGHLY_KNOWN
+
+
+def test_the_records_of_all_relations_are_put_together() -> None:
+    """Settings, model and versions are the run's; priors are each relation's."""
+    record = {"schema": 1, "model": {"name": "m"}, "versions": {"slick": "1"}, "settings": {"seed": 0}}
+    merged = provenance_of_tasks(
+        configs(a={**record, "priors": {"P1": "x"}}, b={**record, "priors": {"P2": "y"}, "facts": {"n": 3}})
+    )
+    assert merged == {**record, "priors": {"P1": "x", "P2": "y"}}
+
+
+@pytest.mark.parametrize(
+    "results",
+    [{}, {"configs": None}, {"configs": {"arc": {"metadata": None}}}, {"configs": {"arc": 3}}, configs(a=[1])],
+)
+def test_other_tasks_leave_no_provenance(results: dict[str, Any]) -> None:
+    """Results of other tasks, whatever they look like, yield nothing."""
+    assert provenance_of_tasks(results) == {}
+
+
+def test_a_run_of_lm_eval_has_the_tasks_provenance(tmp_path: Path) -> None:
+    """A run that lm_eval wrote says of which model it is, and is still told apart from ours."""
+    run = read_run(write_run(tmp_path / "run", configs(a={"model": {"name": "m"}}), []))
+    assert run.provenance["model"] == {"name": "m"}
+    assert run.kind == "lm_eval"
+
+
+def test_rows_of_other_tasks_are_passed_over(tmp_path: Path) -> None:
+    """Knowledge comes from the rows that hold P_Correct; others may stand beside them."""
+    other = {"doc": {}, "exact_match": 1.0}
+    path = write_run(tmp_path / "run", {}, [other, row(["x"], [[" There"]])])
+    (knowledge,) = read_knowledge(path).knowledge
+    assert knowledge.category is Category.WEAKLY_KNOWN
+
+
+def test_a_run_without_probed_facts_is_refused(tmp_path: Path) -> None:
+    """The error says what would have been read."""
+    path = write_run(tmp_path / "run", {}, [{"doc": {}, "exact_match": 1.0}])
+    with pytest.raises(InputError, match="holds no knowledge; expected a `slick probe` run, or an lm_eval run"):
+        read_knowledge(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resps": []},
+        {"resps": [["x"], []]},
+        {"resps": [[], ["x"]]},
+        {"resps": [["x"], [None]]},
+        {"arguments": {"gen_args_0": "p"}},
+        {"arguments": None},
+        {"doc": {"question": "Where?"}},
+    ],
+    ids=["no answers", "no samples", "no greedy answer", "no text", "no settings", "no arguments", "no fact"],
+)
+def test_a_broken_row_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    """File and line of a row that cannot be judged, and no traceback."""
+    path = write_run(tmp_path / "run", {}, [row(["x"], [["x"]]), {**row(["x"], [["x"]]), **change}])
+    with pytest.raises(InputError, match=r"samples_slick_lab_p17_2026\.jsonl:2: not a probed fact"):
+        read_knowledge(path)

@@ -1,0 +1,105 @@
+"""`slick report` on the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slick.cli import run
+from slick.errors import EXIT_INPUT, EXIT_PASS
+
+if TYPE_CHECKING:
+    from conftest import Lab, Study
+
+
+def test_it_writes_the_report_and_prints_headline_table_and_paths(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 0, nothing on stderr."""
+    out = tmp_path / "report.html"
+    arguments = ["report", *map(str, study.runs), "--knowledge", str(study.probe), "--out", str(out)]
+    assert run(arguments) == EXIT_PASS
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "HighlyKnown" in printed.out
+    assert "Known facts: accuracy fell" in printed.out
+    for suffix in (".html", ".md", ".json"):
+        assert str(out.with_suffix(suffix)) in printed.out
+        assert out.with_suffix(suffix).exists()
+
+
+def test_options_reach_the_report(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before, control, label, title and allowed mismatches."""
+    base, a, b = lab.score("base"), lab.arm("a", 0), lab.arm("b", 0, max_gen_toks=8)
+    out = tmp_path / "report.html"
+    arguments = ["report", str(a), str(b), "--before", str(base), "--label", f"{a}=mine", "--control", "mine"]
+    assert run([*arguments, "--title", "A title", "--allow-mismatch", "--out", str(out)]) == EXIT_PASS
+    text = out.with_suffix(".md").read_text(encoding="utf-8")
+    assert "# A title" in text
+    assert "## mine (control)" in text
+    assert "max\\_gen\\_toks" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["base"], "found 1 run, expected"),
+        (["base", "nowhere"], "nowhere: no such run directory"),
+        (["base", "probe"], "is a probe"),
+        (["base", "long"], "cannot be compared"),
+        (["base", "a-0", "--control", "x"], "--control 'x': no such arm"),
+        (["base", "a-0", "--label", "mine"], "--label: expected RUN=LABEL, found 'mine'"),
+        (["base", "a-0", "--knowledge", "base"], "holds no knowledge"),
+        (["base", "a-0", "--out", "report.pdf"], "expected a name that ends in .html"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
+) -> None:
+    """No traceback, nothing written."""
+    monkeypatch.chdir(lab.root)
+    lab.score("base")
+    lab.arm("a", 0)
+    lab.score("long", max_gen_toks=99)
+    lab.probe(skill=dict.fromkeys((fact.id for fact in lab.facts), 1.0))
+    capsys.readouterr()
+    out = [] if "--out" in arguments else ["--out", "report.html"]
+    assert run(["report", *arguments, *out]) == EXIT_INPUT
+    printed = capsys.readouterr()
+    assert told in " ".join(printed.err.split())
+    assert "Traceback" not in printed.err
+    assert not list(lab.root.glob("report.*"))
+
+
+def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the runs, the probe and the page."""
+    assert run(["report", "--help"]) == EXIT_PASS
+    assert "slick report runs/base-score runs/known-score runs/half-score --knowledge runs/probe" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_the_verbs_module_is_light() -> None:
+    """`slick --help` imports it, so it imports nothing heavy."""
+    code = (
+        "import sys, slick_reports.cli; print([m for m in ('numpy', 'jinja2', 'scipy', 'pyarrow') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_no_model_library_is_needed_for_a_report() -> None:
+    """Reports are made where models are not: torch and lm_eval stay unimported."""
+    code = (
+        "import sys, slick_reports.report; print([m for m in ('torch', 'lm_eval', 'transformers') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
