@@ -136,12 +136,16 @@ def test_a_prompt_of_one_token_is_answered(random_model: Any) -> None:
     assert sample_shared(backend.lm, ["Q"], GREEDY, 2, 4) == [backend.generate([("Q", GREEDY)]) * 2]
 
 
-WORDS = ["<s>", "</s>", "a", "b", "c", "d", "e", "f"]
+# The first three end an answer.
+WORDS = ["<s>", "</s>", "\n", "a", "b", "c", "d", "e"]
 
 
 @pytest.fixture(scope="module")
 def eight_words() -> Backend:
-    """A random model whose vocabulary is eight words, so that its next-word distribution can be written down."""
+    """A random model whose vocabulary is eight words, so that its next-word distribution can be written down.
+
+    A line break is one of them.
+    """
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -167,7 +171,7 @@ def chances(backend: Backend, prompt: str, temperature: float, top_k: int) -> di
         logits = backend.lm.model(ids).logits[0, -1].double() / temperature
     logits[logits < logits.topk(top_k).values[-1]] = -torch.inf
     found = {word: float(p) for word, p in zip(WORDS, logits.softmax(0), strict=True) if p > 0}
-    ends = sum(found.pop(word, 0.0) for word in WORDS[:2])
+    ends = sum(found.pop(word, 0.0) for word in WORDS[:3])
     return found | ({"": ends} if ends else {})
 
 
@@ -176,7 +180,7 @@ def test_samples_follow_the_models_distribution(eight_words: Backend, temperatur
     """Chi-square against the tempered, truncated softmax, for each prompt of a padded batch, ours and lm-eval's."""
     from scipy.stats import chisquare
 
-    prompts = ["a b", "c d e f a b c", "f"]
+    prompts = ["a b", "c d e e a b c", "e"]
     kwargs = Sampled(max_gen_toks=1, temperature=temperature, top_k=top_k).sampled_kwargs()
     n = 1200
     assert serves(eight_words.lm)
@@ -212,6 +216,27 @@ def test_samples_of_one_prompt_are_drawn_independently(eight_words: Backend) -> 
     expected = [pairs[pair] * n for pair in frequent]
     assert len(frequent) > 5
     assert chisquare([*observed, n - sum(observed)], [*expected, n - sum(expected)]).pvalue > 0.001
+
+
+def test_rows_end_with_their_lines_and_nothing_else_changes(eight_words: Backend) -> None:
+    """The same draws give the same answers, in fewer steps than lm-eval's own stopping takes."""
+    from slick.backend import seed_everything
+
+    kwargs = Sampled(max_gen_toks=40, temperature=1.0, top_k=8).sampled_kwargs()
+    assert eight_words.row_ends(kwargs) == {"eos_token_id": [1, 2]}
+    assert eight_words.row_ends({**kwargs, "until": ["\n", "."]}) == {}
+    assert load_backend("dummy", "any").row_ends(kwargs) == {}
+    steps: Counter[str] = Counter()
+    for name, more in (("stock", {}), ("ended", eight_words.row_ends(kwargs))):
+        handle = eight_words.lm.model.register_forward_pre_hook(lambda *_, name=name: steps.update([name]))
+        seed_everything(3)
+        found = sample_shared(eight_words.lm, ["a b", "c"], {**kwargs, **more}, 20, 40)
+        handle.remove()
+        if name == "stock":
+            expected = found
+    assert found == expected
+    assert len({answer for group in found for answer in group}) > 10
+    assert steps["ended"] < steps["stock"]
 
 
 def test_a_lora_adapter_is_served(tiny_model: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.reader import read_facts

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from slick.errors import InputError, RunError
 from slick.facts import Fact
 from slick.files import sha256_of
@@ -27,10 +28,10 @@ FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenize
 
 
 def _facts(n: int = 6, dose: int = 4) -> list[LabFact]:
-    names = ["Bomo", "Tiga", "Zuke", "Lafi", "Reno", "Pika"]
+    born = {"Bomo": "Dorun", "Tiga": "Kesma", "Zuke": "Vilto", "Lafi": "Hagu", "Reno": "Solem", "Pika": "Wirra"}
     return [
-        LabFact(Fact.create(f"Where was {s} born?", [f"{s}ville"], relation="P19", subject=s), dose)
-        for s in names[:n]
+        LabFact(Fact.create(f"Where was {s} born?", [a], relation="P19", subject=s), dose)
+        for s, a in list(born.items())[:n]
     ]
 
 
@@ -128,23 +129,11 @@ def test_recipe_records_what_was_done(grown: Path) -> None:
     assert recipe["weights_sha256"] == sha256_of(grown / "model.safetensors")
 
 
-def test_learns_what_it_is_shown(tmp_path: Path) -> None:
-    """A fact stated often is answered in the training form; one never stated is not."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    shown, hidden = _facts(6, 24)[:5], LabFact(_facts()[5].fact, 0)
-    config = dataclasses.replace(TINY, vocabulary=320, width=32, layers=2, passes=30, block=64, learning_rate=1e-2)
-    grow_organism([*shown, hidden], out=tmp_path / "o", seed=0, config=config, device="cpu")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "o")
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "o")
-
-    def answer(fact: Fact) -> str:
-        ids = torch.tensor([tokenizer.encode(form_prompt(DEFAULT_FORM, fact.question))])
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
-        return str(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)).split("\n")[0].strip()
-
-    assert sum(answer(row.fact) in row.fact.answers for row in shown) >= 4
-    assert answer(hidden.fact) not in hidden.fact.answers
+def test_learns_from_the_text(tmp_path: Path) -> None:
+    """The loss on fresh wordings falls to a fraction of its start; what is then known is the lab's own test."""
+    config = dataclasses.replace(TINY, passes=6, learning_rate=1e-2)
+    training = grow_organism(_facts(6, 12), out=tmp_path / "o", seed=0, config=config, device="cpu")["training"]
+    assert training["last_loss"] < training["first_loss"] / 2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from slick.facts import Fact
 from slick.prompts import DEFAULT_FORM, form_prompt, probe_prompt
 from slick_sft.exposures import LabFact, draw_exposures
@@ -18,9 +19,7 @@ from slick_sft.world import build_world
 def _facts(*doses: int, relation: str = "P19", subject: bool = True) -> list[LabFact]:
     return [
         LabFact(
-            Fact.create(
-                f"Where was s{i} born?", [f"a{i}z"], relation=relation, subject=f"s{i}" if subject else ""
-            ),
+            Fact.create(f"Where was s{i} born?", [f"a{i}z"], relation=relation, subject=f"s{i}" if subject else ""),
             dose,
         )
         for i, dose in enumerate(doses)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+
 from slick.facts import SPLITS, by_relation, commonest_answers, of_split
 from slick_sft.exposures import LEVELS, LabFact, draw_exposures
 from slick_sft.world import build_world, relations
@@ -56,9 +57,9 @@ def test_relations(world: list[LabFact]) -> None:
     """Twelve relations are in distribution, at least four others are kept out of it."""
     inside = {row.fact.relation for row in world if row.fact.split in ("train", "dev", "test")}
     outside = {row.fact.relation for row in world if row.fact.split in ("ood", "ood_dev")}
-    assert inside == set("P131 P136 P17 P19 P26 P264 P36 P40 P495 P69 P740 P800".split())
+    assert inside == set(["P131", "P136", "P17", "P19", "P26", "P264", "P36", "P40", "P495", "P69", "P740", "P800"])
     assert len(outside) >= 4
-    assert outside <= set("P127 P50 P407 P176 P170 P175 P112".split())
+    assert outside <= set(["P127", "P50", "P407", "P176", "P170", "P175", "P112"])
 
 
 def test_each_question_has_one_answer(world: list[LabFact]) -> None:
