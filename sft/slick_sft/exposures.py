@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from slick.facts import Fact
+from slick.facts import Fact, by_relation
 
 # About evenly spaced on a log scale. Whole numbers and no logarithm, so that every machine draws the same.
 LEVELS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 NEVER_PERCENT = 25
+
+# Of the facts mentioned at least RIVAL_FROM times, so many per cent are contradicted: some of their mentions
+# give another answer. A fact that every source agrees on ends up known always or hardly ever; what is known
+# sometimes (MaybeKnown) is mostly what sources dispute.
+RIVAL_PERCENT = 40
+RIVAL_FROM = 6
+RIVAL_SHARES = (35, 40, 45, 50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +25,44 @@ class LabFact:
     """A fact and its dose.
 
     exposures: times one pass over the pre-training text states the fact; 0 means it is never stated.
+    rival: a wrong answer of the same relation that the text gives as well, `rival_exposures` times a pass;
+        "" for a fact that nothing contradicts.
     """
 
     fact: Fact
     exposures: int
+    rival: str = ""
+    rival_exposures: int = 0
 
     def as_dict(self) -> dict[str, object]:
-        """The fact's JSON form and "exposures": one row of a lab's facts.jsonl."""
-        return {**self.fact.as_dict(), "exposures": self.exposures}
+        """One row of a lab's facts.jsonl: the fact's JSON form, "exposures", and the rival where there is one."""
+        row: dict[str, object] = {**self.fact.as_dict(), "exposures": self.exposures}
+        if self.rival:
+            row |= {"rival": self.rival, "rival_exposures": self.rival_exposures}
+        return row
 
 
 def draw_exposures(facts: Iterable[Fact], seed: int) -> list[LabFact]:
-    """Every fact with its dose: 0 for a quarter of them, else one of LEVELS, each as likely.
+    """Every fact with its dose, in the given order.
 
+    A quarter of the facts is never mentioned, the others as often as one of LEVELS says, each as likely.
     The draw depends on the seed and the fact's id alone: not on its relation, its split, the order of the
-    facts or the other facts.
+    facts or the other facts. (Which answer a rival gives depends on the answers of its relation.)
     """
-    return [LabFact(fact, _dose(random.Random(f"exposures:{seed}:{fact.id}"))) for fact in facts]
+    facts = list(facts)
+    answers = {
+        relation: sorted({answer for fact in group for answer in fact.answers})
+        for relation, group in by_relation(facts).items()
+    }
+    return [_dosed(fact, answers[fact.relation], random.Random(f"exposures:{seed}:{fact.id}")) for fact in facts]
 
 
-def _dose(rng: random.Random) -> int:
-    return 0 if rng.randrange(100) < NEVER_PERCENT else rng.choice(LEVELS)
+def _dosed(fact: Fact, answers: Sequence[str], rng: random.Random) -> LabFact:
+    mentions = 0 if rng.randrange(100) < NEVER_PERCENT else rng.choice(LEVELS)
+    if mentions < RIVAL_FROM or rng.randrange(100) >= RIVAL_PERCENT:
+        return LabFact(fact, mentions)
+    contradicted = mentions * rng.choice(RIVAL_SHARES) // 100
+    others = [answer for answer in answers if answer not in fact.answers]
+    if not others:
+        return LabFact(fact, mentions)
+    return LabFact(fact, mentions - contradicted, rng.choice(others), contradicted)

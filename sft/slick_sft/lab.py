@@ -11,7 +11,15 @@ from typing import Any
 from slick.errors import InputError
 from slick.facts import Fact, sample_facts
 from slick.files import replacing_directory, write_json
-from slick_sft.exposures import LEVELS, NEVER_PERCENT, LabFact, draw_exposures
+from slick_sft.exposures import (
+    LEVELS,
+    NEVER_PERCENT,
+    RIVAL_FROM,
+    RIVAL_PERCENT,
+    RIVAL_SHARES,
+    LabFact,
+    draw_exposures,
+)
 from slick_sft.organism import RECIPE, OrganismConfig, grow_organism
 from slick_sft.world import build_world
 
@@ -74,6 +82,7 @@ def build_lab(
             "splits": dict(Counter(row.fact.split for row in lab_facts)),
             "exposure_levels": list(LEVELS),
             "never_percent": NEVER_PERCENT,
+            "rivals": {"percent": RIVAL_PERCENT, "from": RIVAL_FROM, "shares": list(RIVAL_SHARES)},
             "organism": organism,
         }
         write_json(directory / RECIPE, recipe)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 RECIPE = "recipe.json"
+WEIGHTS = "model.safetensors"
 END = "<|endoftext|>"
 PAD = "<|pad|>"
 # The 256 bytes and the two special tokens.
@@ -97,7 +98,9 @@ def grow_organism(
         tokenizer = train_tokenizer(_pass(facts, seed, 0), config.vocabulary)
         model = new_model(tokenizer, config, seed)
         training = _train(model, tokenizer, facts, config, seed, _device(device))
-        model.save_pretrained(directory, safe_serialization=True)
+        model.save_pretrained(directory)
+        # safetensors writes for the owner alone; a model is as readable as the files beside it.
+        (directory / WEIGHTS).chmod((directory / "config.json").stat().st_mode)
         tokenizer.save_pretrained(directory)
         recipe = _recipe(facts, seed, config, training, directory)
         write_json(directory / RECIPE, recipe)
@@ -242,7 +245,7 @@ def _step(model: LlamaForCausalLM, optimiser: torch.optim.Optimizer, batch: torc
 
     logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=pad)
-    value = loss.item()
+    value: float = loss.item()
     if not math.isfinite(value):
         raise RunError(
             f"organism: the loss became {value} at learning rate {optimiser.param_groups[0]['lr']:g}; "
@@ -266,6 +269,6 @@ def _recipe(
         "facts_digest": facts_digest(fact.fact for fact in facts),
         "exposures": sum(fact.exposures for fact in facts),
         "training": training,
-        "weights_sha256": sha256_of(directory / "model.safetensors"),
+        "weights_sha256": sha256_of(directory / WEIGHTS),
         "versions": library_versions(),
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import repeat
 
 from slick.facts import Fact
 from slick_sft.exposures import LabFact
@@ -75,16 +76,15 @@ _TAILS = ("", "", "\n")
 
 
 def documents(facts: Sequence[LabFact], rng: random.Random) -> list[str]:
-    """One pass of text in random order: every fact is stated exactly `exposures` times.
+    """One pass of text in random order: every fact is stated exactly `exposures` times, its rival as recorded.
 
     The wordings are drawn anew for each call, so that several passes do not repeat the same sentences.
-    No fact occurs twice in one document, where the second mention could be copied from the first.
+    No question is answered twice in one document, where the second answer could be copied from the first.
     """
     statements: list[Fact] = []
     pairs: list[Fact] = []
-    for lab_fact in facts:
-        for _ in range(lab_fact.exposures):
-            (statements if rng.randrange(100) < STATEMENT_PERCENT else pairs).append(lab_fact.fact)
+    for mention in _mentions(facts):
+        (statements if rng.randrange(100) < STATEMENT_PERCENT else pairs).append(mention)
     rng.shuffle(statements)
     rng.shuffle(pairs)
     texts = [_statement_document(group, rng) for group in _groups(statements, _STATEMENT_COUNTS, rng)]
@@ -93,12 +93,20 @@ def documents(facts: Sequence[LabFact], rng: random.Random) -> list[str]:
     return texts
 
 
+def _mentions(facts: Iterable[LabFact]) -> Iterator[Fact]:
+    """Each fact as often as it is stated; a mention of the rival is the fact with the rival for its answer."""
+    for row in facts:
+        yield from repeat(row.fact, row.exposures)
+        if row.rival_exposures:
+            yield from repeat(replace(row.fact, answers=(row.rival,)), row.rival_exposures)
+
+
 def _groups(facts: Iterable[Fact], counts: Sequence[int], rng: random.Random) -> Iterator[list[Fact]]:
-    """Neighbours in runs of lengths drawn from `counts`, with no fact twice in a run."""
+    """Neighbours in runs of lengths drawn from `counts`, with no question twice in a run."""
     group: list[Fact] = []
     length = rng.choice(counts)
     for fact in facts:
-        if len(group) == length or fact in group:
+        if len(group) == length or any(fact.id == other.id for other in group):
             yield group
             group, length = [], rng.choice(counts)
         group.append(fact)

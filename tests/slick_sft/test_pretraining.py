@@ -40,6 +40,14 @@ def test_no_document_states_a_fact_twice(seed: int) -> None:
         assert max(document.count(f"a{i}z") for i in range(3)) <= 1
 
 
+def test_a_rival_is_stated_as_often_as_recorded() -> None:
+    """The wrong answer stands in the text as often as the record says, beside the right one, never in its place."""
+    fact = _facts(0)[0].fact
+    text = documents([LabFact(fact, 9, "wrong", 5)], random.Random(0))
+    assert ("\n".join(text).count("a0z"), "\n".join(text).count("wrong")) == (9, 5)
+    assert all(document.count("a0z") + document.count("wrong") == 1 for document in text)
+
+
 def test_same_generator_state_gives_the_same_text() -> None:
     """The text is a pure function of the facts and the generator's state."""
     facts = _facts(4, 8, 0, 2)

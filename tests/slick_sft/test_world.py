@@ -57,9 +57,9 @@ def test_relations(world: list[LabFact]) -> None:
     """Twelve relations are in distribution, at least four others are kept out of it."""
     inside = {row.fact.relation for row in world if row.fact.split in ("train", "dev", "test")}
     outside = {row.fact.relation for row in world if row.fact.split in ("ood", "ood_dev")}
-    assert inside == set(["P131", "P136", "P17", "P19", "P26", "P264", "P36", "P40", "P495", "P69", "P740", "P800"])
+    assert inside == {"P131", "P136", "P17", "P19", "P26", "P264", "P36", "P40", "P495", "P69", "P740", "P800"}
     assert len(outside) >= 4
-    assert outside <= set(["P127", "P50", "P407", "P176", "P170", "P175", "P112"])
+    assert outside <= {"P127", "P50", "P407", "P176", "P170", "P175", "P112"}
 
 
 def test_each_question_has_one_answer(world: list[LabFact]) -> None:
@@ -89,14 +89,25 @@ def test_answer_prior_is_neither_nothing_nor_large(world: list[LabFact]) -> None
     assert 0.01 <= sum(fact.answers[0] == prior[fact.relation] for fact in test) / len(test) <= 0.15
 
 
-def test_exposures_do_not_depend_on_split_or_relation(world: list[LabFact]) -> None:
-    """About a quarter of every split and relation is never stated, and the rest has the same mean dose."""
+def test_exposures_do_not_depend_on_split(world: list[LabFact]) -> None:
+    """About a quarter of every split is never stated, and the mentions of the rest have the same mean."""
     for split in ("train", "test"):
-        doses = [row.exposures for row in world if row.fact.split == split]
-        assert 0.22 <= doses.count(0) / len(doses) <= 0.28
-        shown = [dose for dose in doses if dose]
+        mentions = [row.exposures + row.rival_exposures for row in world if row.fact.split == split]
+        assert 0.22 <= mentions.count(0) / len(mentions) <= 0.28
+        shown = [n for n in mentions if n]
         assert set(shown) == set(LEVELS)
         assert abs(sum(shown) / len(shown) - sum(LEVELS) / len(LEVELS)) < 1.5
+
+
+def test_a_rival_is_a_wrong_answer_of_the_same_relation(world: list[LabFact]) -> None:
+    """Some facts are contradicted, never oftener than they are stated, and by an answer of their relation."""
+    disputed = [row for row in world if row.rival]
+    assert 0.15 <= len(disputed) / len(world) <= 0.25
+    answers = {name: {f.answers[0] for f in group} for name, group in by_relation(r.fact for r in world).items()}
+    for row in disputed:
+        assert row.rival in answers[row.fact.relation] - set(row.fact.answers)
+        assert 0 < row.rival_exposures <= row.exposures
+    assert all(row.rival_exposures == 0 for row in world if not row.rival)
 
 
 def test_exposures_do_not_depend_on_order_or_company(world: list[LabFact]) -> None:

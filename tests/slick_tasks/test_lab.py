@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from slick.facts import Fact
+from slick.facts import Fact, facts_digest
 from slick.files import sha256_of
 from slick.prompts import DEFAULT_FORM, form_prompt
 from slick_tasks.lab import data_path, load_exposures, load_facts, organism_path
@@ -39,6 +39,7 @@ def test_recipe_belongs_to_the_shipped_weights() -> None:
     assert recipe["organism"]["weights_sha256"] == sha256_of(organism_path() / "model.safetensors")
     assert recipe["organism"]["facts"] == len(load_facts())
     assert recipe["organism"]["exposures"] == sum(load_exposures().values())
+    assert recipe["organism"]["facts_digest"] == facts_digest(load_facts())
     assert recipe["seed"] == 0
 
 

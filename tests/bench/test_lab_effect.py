@@ -1,0 +1,64 @@
+"""Fine-tuning on Unknown facts costs what the organism knew: three arms, three seeds, all lab test facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, write_result
+
+from slick.knowledge import Category
+from slick.statistics import Estimate
+from slick_reports.report import build_report
+from slick_sft.demo import LEARNING_RATE
+from slick_tasks.lab import data_path, organism_path
+
+pytestmark = pytest.mark.bench
+
+SEEDS = (0, 1, 2)
+ARMS = {"known-only": 0.0, "unknown-50": 0.5, "unknown-100": 1.0}
+MAX_STEPS = 300
+
+
+def as_dict(estimate: Estimate | None) -> dict[str, object] | None:
+    if estimate is None or estimate.interval is None:
+        return None
+    interval = [round(estimate.interval.low, 4), round(estimate.interval.high, 4)]
+    return {"value": round(estimate.value, 4), "interval_90": interval, "n": estimate.n, "method": estimate.method}
+
+
+def test_unknown_rows_cost_known_facts(slick: Callable[..., None], work: Path) -> None:
+    """The share of HighlyKnown test facts still answered falls from Known-only to all-Unknown, intervals apart."""
+    base = work / "lab-effect"
+    model = organism_path()
+    slick("probe", "--model", model, "--facts", "lab", "--split", "test", "--out", base / "test")
+    slick("score", "--model", model, "--knowledge", base / "test", "--out", base / "before")
+    runs = [base / "before"]
+    for name, unknown in ARMS.items():
+        for seed in SEEDS:
+            run = base / f"{name}-{seed}"
+            knowledge = data_path() / "knowledge_train.parquet"
+            slick("mix", "--knowledge", knowledge, "--unknown", unknown, "--seed", seed, "--out", f"{run}-data")
+            slick(
+                *("tune", "--model", model, "--data", f"{run}-data", "--out", f"{run}-tuned", "--seed", seed),
+                *("--learning-rate", LEARNING_RATE, "--batch-size", 32, "--max-steps", MAX_STEPS),
+            )
+            slick("score", "--model", f"{run}-tuned/model", "--knowledge", base / "test", "--out", f"{run}-score")
+            runs.append(Path(f"{run}-score"))
+    slick("report", *runs, "--knowledge", base / "test", "--out", ROOT / "reports/examples/lab.html")
+    report = build_report(runs, knowledge=base / "test")
+    arms = {arm.label: arm for arm in report.arms}
+    groups = {name: arms[name].group(str(Category.HIGHLY_KNOWN)) for name in ARMS}
+    write_result(
+        "lab_effect",
+        {
+            "what": "share of HighlyKnown lab test facts still answered, zero-shot in the training form",
+            "seeds": len(SEEDS),
+            "steps": MAX_STEPS,
+            "learning_rate": LEARNING_RATE,
+            "arms": {n: {"after": as_dict(g.after.accuracy), "change": as_dict(g.change.estimate)} for n, g in groups.items()},
+        },
+    )
+    known, unknown = (groups[name].after.accuracy for name in ("known-only", "unknown-100"))
+    assert unknown.interval.high < known.interval.low
