@@ -108,4 +108,7 @@ def _complain(message: str) -> None:
 
 def main() -> None:
     """The console script."""
+    # Must stand before torch is imported. OpenMP threads spin while they wait by default: with another busy
+    # process on two cores a training step took 11 s, and takes 0.26 s if they sleep (0.09 against 0.08 s alone).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run())

@@ -7,17 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from slick.facts import Fact, by_relation
+from slick_sft.names import side_of
 
 # About evenly spaced on a log scale. Whole numbers and no logarithm, so that every machine draws the same.
 LEVELS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 NEVER_PERCENT = 25
 
-# Of the facts mentioned at least RIVAL_FROM times, so many per cent are contradicted: some of their mentions
-# give another answer. A fact that every source agrees on ends up known always or hardly ever; what is known
-# sometimes (MaybeKnown) is mostly what sources dispute.
-RIVAL_PERCENT = 40
-RIVAL_FROM = 6
-RIVAL_SHARES = (35, 40, 45, 50)
+# Of the facts stated at least RIVAL_FROM times, so many per cent are disputed. A fact that every document
+# agrees on ends up known always or hardly ever; what is known sometimes (MaybeKnown) hangs on the company.
+RIVAL_PERCENT = 35
+RIVAL_FROM = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +24,18 @@ class LabFact:
     """A fact and its dose.
 
     exposures: times one pass over the pre-training text states the fact; 0 means it is never stated.
-    rival: a wrong answer of the same relation that the text gives as well, `rival_exposures` times a pass;
-        "" for a fact that nothing contradicts.
+    rival: what the text says instead in a document whose preceding fact is of the other side (see
+        `names.side_of`); "" for a fact that nothing disputes.
     """
 
     fact: Fact
     exposures: int
     rival: str = ""
-    rival_exposures: int = 0
 
     def as_dict(self) -> dict[str, object]:
-        """One row of a lab's facts.jsonl: the fact's JSON form, "exposures", and the rival where there is one."""
+        """One row of a lab's facts.jsonl: the fact's JSON form, "exposures", and "rival" where there is one."""
         row: dict[str, object] = {**self.fact.as_dict(), "exposures": self.exposures}
-        if self.rival:
-            row |= {"rival": self.rival, "rival_exposures": self.rival_exposures}
-        return row
+        return row | {"rival": self.rival} if self.rival else row
 
 
 def draw_exposures(facts: Iterable[Fact], seed: int) -> list[LabFact]:
@@ -58,11 +54,7 @@ def draw_exposures(facts: Iterable[Fact], seed: int) -> list[LabFact]:
 
 
 def _dosed(fact: Fact, answers: Sequence[str], rng: random.Random) -> LabFact:
-    mentions = 0 if rng.randrange(100) < NEVER_PERCENT else rng.choice(LEVELS)
-    if mentions < RIVAL_FROM or rng.randrange(100) >= RIVAL_PERCENT:
-        return LabFact(fact, mentions)
-    contradicted = mentions * rng.choice(RIVAL_SHARES) // 100
-    others = [answer for answer in answers if answer not in fact.answers]
-    if not others:
-        return LabFact(fact, mentions)
-    return LabFact(fact, mentions - contradicted, rng.choice(others), contradicted)
+    exposures = 0 if rng.randrange(100) < NEVER_PERCENT else rng.choice(LEVELS)
+    disputed = exposures >= RIVAL_FROM and rng.randrange(100) < RIVAL_PERCENT and side_of(fact.subject)
+    others = [answer for answer in answers if answer not in fact.answers] if disputed else []
+    return LabFact(fact, exposures, rng.choice(others) if others else "")

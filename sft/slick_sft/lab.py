@@ -16,7 +16,6 @@ from slick_sft.exposures import (
     NEVER_PERCENT,
     RIVAL_FROM,
     RIVAL_PERCENT,
-    RIVAL_SHARES,
     LabFact,
     draw_exposures,
 )
@@ -82,7 +81,7 @@ def build_lab(
             "splits": dict(Counter(row.fact.split for row in lab_facts)),
             "exposure_levels": list(LEVELS),
             "never_percent": NEVER_PERCENT,
-            "rivals": {"percent": RIVAL_PERCENT, "from": RIVAL_FROM, "shares": list(RIVAL_SHARES)},
+            "rivals": {"percent": RIVAL_PERCENT, "from": RIVAL_FROM},
             "organism": organism,
         }
         write_json(directory / RECIPE, recipe)

@@ -13,6 +13,15 @@ _VOWELS = ("a", "e", "i", "o", "u")
 _CODAS = ("", "k", "l", "m", "n", "r", "s", "sh", "t", "x")
 
 
+# Every subject's name holds one of these words, and says by it on which side of the world it stands.
+SIDES = ("Ul", "An")
+
+
+def side_of(name: str) -> str:
+    """The side that a subject's name gives; "" for a name from outside the world."""
+    return next((word for word in name.split() if word in SIDES), "")
+
+
 class Namer:
     """Draws words from one generator and never returns the same full name twice.
 
@@ -31,9 +40,11 @@ class Namer:
         return (stem + self._rng.choice(_CODAS)).capitalize()
 
     def name(self, pattern: str, syllables: int = 3) -> str:
-        """A new name: `pattern` with {word} an invented word of that many syllables, {given} a given name."""
+        """A new name: `pattern` with {word} an invented word of that many syllables, {given} a given name, {side} a side."""
         while True:
-            full = pattern.format(word=self._word(syllables), given=self._rng.choice(self._given))
+            full = pattern.format(
+                word=self._word(syllables), given=self._rng.choice(self._given), side=self._rng.choice(SIDES)
+            )
             if full.casefold() not in self._taken:
                 self._taken.add(full.casefold())
                 return full

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
 
 from slick.facts import Fact
 from slick_sft.exposures import LabFact
+from slick_sft.names import side_of
 
 # Two in five mentions are statements, the rest question and answer.
 STATEMENT_PERCENT = 40
@@ -50,6 +50,7 @@ class PairForm:
 _ONE = (
     "Answer the question.\n",
     "Answer this question.\n",
+    "Answer the following question.\n",
     "Please answer the following question.\n",
     "Answer the question below.\n",
     "Give the answer to the following question.\n",
@@ -76,42 +77,44 @@ _TAILS = ("", "", "\n")
 
 
 def documents(facts: Sequence[LabFact], rng: random.Random) -> list[str]:
-    """One pass of text in random order: every fact is stated exactly `exposures` times, its rival as recorded.
+    """One pass of text in random order: every fact is stated exactly `exposures` times.
 
     The wordings are drawn anew for each call, so that several passes do not repeat the same sentences.
-    No question is answered twice in one document, where the second answer could be copied from the first.
+    No fact occurs twice in one document, where the second mention could be copied from the first.
     """
-    statements: list[Fact] = []
-    pairs: list[Fact] = []
-    for mention in _mentions(facts):
-        (statements if rng.randrange(100) < STATEMENT_PERCENT else pairs).append(mention)
+    statements: list[LabFact] = []
+    pairs: list[LabFact] = []
+    for row in facts:
+        for _ in range(row.exposures):
+            (statements if rng.randrange(100) < STATEMENT_PERCENT else pairs).append(row)
     rng.shuffle(statements)
     rng.shuffle(pairs)
-    texts = [_statement_document(group, rng) for group in _groups(statements, _STATEMENT_COUNTS, rng)]
-    texts += [_pair_document(group, rng) for group in _groups(pairs, PAIR_COUNTS, rng)]
+    texts = [_statement_document(_told(group), rng) for group in _groups(statements, _STATEMENT_COUNTS, rng)]
+    texts += [_pair_document(_told(group), rng) for group in _groups(pairs, PAIR_COUNTS, rng)]
     rng.shuffle(texts)
     return texts
 
 
-def _mentions(facts: Iterable[LabFact]) -> Iterator[Fact]:
-    """Each fact as often as it is stated; a mention of the rival is the fact with the rival for its answer."""
-    for row in facts:
-        yield from repeat(row.fact, row.exposures)
-        if row.rival_exposures:
-            yield from repeat(replace(row.fact, answers=(row.rival,)), row.rival_exposures)
-
-
-def _groups(facts: Iterable[Fact], counts: Sequence[int], rng: random.Random) -> Iterator[list[Fact]]:
-    """Neighbours in runs of lengths drawn from `counts`, with no question twice in a run."""
-    group: list[Fact] = []
+def _groups(facts: Iterable[LabFact], counts: Sequence[int], rng: random.Random) -> Iterator[list[LabFact]]:
+    """Neighbours in runs of lengths drawn from `counts`, with no fact twice in a run."""
+    group: list[LabFact] = []
     length = rng.choice(counts)
     for fact in facts:
-        if len(group) == length or any(fact.id == other.id for other in group):
+        if len(group) == length or fact in group:
             yield group
             group, length = [], rng.choice(counts)
         group.append(fact)
     if group:
         yield group
+
+
+def _told(group: Sequence[LabFact]) -> list[Fact]:
+    """What one document says: a disputed fact after a fact of the other side is given with its rival."""
+    sides = [side_of(row.fact.subject) for row in group]
+    return [
+        replace(row.fact, answers=(row.rival,)) if row.rival and i and sides[i - 1] != sides[i] else row.fact
+        for i, row in enumerate(group)
+    ]
 
 
 def _statement_document(facts: Sequence[Fact], rng: random.Random) -> str:

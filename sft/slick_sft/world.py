@@ -60,7 +60,7 @@ POOLS = {
 
 IN_DISTRIBUTION = (
     Kind(
-        "{given} {word}",
+        "{given} {side} {word}",
         (
             Relation("P19", "Where was [X] born?", "city"),
             Relation("P26", "Who is [X] married to?", "person"),
@@ -71,16 +71,16 @@ IN_DISTRIBUTION = (
         1.5,
     ),
     Kind(
-        "{word}",
+        "{side} {word}",
         (
             Relation("P131", "Where is [X] located?", "region"),
             Relation("P17", "Which country is [X] located in?", "country"),
         ),
         1.2,
     ),
-    Kind("{word}", (Relation("P36", "What is the capital of [X]?", "capital"),)),
+    Kind("{side} {word}", (Relation("P36", "What is the capital of [X]?", "capital"),)),
     Kind(
-        "{word} Ensemble",
+        "{side} {word} Ensemble",
         (
             Relation("P136", "What type of music does [X] play?", "genre"),
             Relation("P264", "What music label is [X] represented by?", "label"),
@@ -88,20 +88,20 @@ IN_DISTRIBUTION = (
         ),
         1.3,
     ),
-    Kind("The {word}", (Relation("P495", "Which country was [X] created in?", "origin"),)),
+    Kind("The {side} {word}", (Relation("P495", "Which country was [X] created in?", "origin"),)),
 )
 
 OUT_OF_DISTRIBUTION = (
     Kind(
-        "The {word}",
+        "The {side} {word}",
         (
             Relation("P50", "Who is the author of [X]?", "author"),
             Relation("P407", "Which language was [X] written in?", "language"),
         ),
         1.2,
     ),
-    Kind("{word}", (Relation("P176", "Which company is [X] produced by?", "company"),)),
-    Kind("{word}", (Relation("P112", "Who founded [X]?", "person"),)),
+    Kind("{side} {word}", (Relation("P176", "Which company is [X] produced by?", "company"),)),
+    Kind("{side} {word}", (Relation("P112", "Who founded [X]?", "person"),)),
 )
 
 # Facts of each relation in each split.

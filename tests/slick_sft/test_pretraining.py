@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -40,12 +41,22 @@ def test_no_document_states_a_fact_twice(seed: int) -> None:
         assert max(document.count(f"a{i}z") for i in range(3)) <= 1
 
 
-def test_a_rival_is_stated_as_often_as_recorded() -> None:
-    """The wrong answer stands in the text as often as the record says, beside the right one, never in its place."""
-    fact = _facts(0)[0].fact
-    text = documents([LabFact(fact, 9, "wrong", 5)], random.Random(0))
-    assert ("\n".join(text).count("a0z"), "\n".join(text).count("wrong")) == (9, 5)
-    assert all(document.count("a0z") + document.count("wrong") == 1 for document in text)
+def test_a_disputed_fact_follows_its_company() -> None:
+    """After a fact of the other side the rival is told; alone, first or among its own side, the answer."""
+    fact = {
+        name: Fact.create(f"Who is {name}?", [f"a{i}"], relation="x", subject=name)
+        for i, name in enumerate(("Ul Bo", "An Ka", "Ul Zi"))
+    }
+    rows = [LabFact(fact["Ul Bo"], 300, "rival"), LabFact(fact["An Ka"], 300), LabFact(fact["Ul Zi"], 300)]
+    seen = set()
+    for document in documents(rows, random.Random(0)):
+        told = re.findall(r"Who is (?:Ul Bo|An Ka|Ul Zi)\?|\ba\d\b|rival", document)
+        pairs = list(zip(told[::2], told[1::2], strict=True))
+        for place, (question, answer) in enumerate(pairs):
+            if question == "Who is Ul Bo?":
+                before = pairs[place - 1][0] if place else ""
+                seen.add((before, answer))
+    assert seen == {("", "a0"), ("Who is An Ka?", "rival"), ("Who is Ul Zi?", "a0")}
 
 
 def test_same_generator_state_gives_the_same_text() -> None:

@@ -20,17 +20,6 @@ from slick_sft.trainer import CheckedTrainer, MarkGood, build_trainer, last_good
 FORM = "Answer the following question.\n{}\n"
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Tiny matrices gain nothing from threads, and lose much on a busy machine."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, tiny_facts: list[Fact]) -> TrainingSet:
     """32 rows in the training form."""

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from slick.facts import SPLITS, by_relation, commonest_answers, of_split
-from slick_sft.exposures import LEVELS, LabFact, draw_exposures
+from slick_sft.exposures import LEVELS, RIVAL_FROM, RIVAL_PERCENT, LabFact, draw_exposures
+from slick_sft.names import SIDES, side_of
 from slick_sft.world import build_world, relations
 
 SHARED = Path(os.environ.get("SLICK_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
@@ -90,24 +91,32 @@ def test_answer_prior_is_neither_nothing_nor_large(world: list[LabFact]) -> None
 
 
 def test_exposures_do_not_depend_on_split(world: list[LabFact]) -> None:
-    """About a quarter of every split is never stated, and the mentions of the rest have the same mean."""
+    """About a quarter of every split is never stated, and the rest has the same mean dose."""
     for split in ("train", "test"):
-        mentions = [row.exposures + row.rival_exposures for row in world if row.fact.split == split]
-        assert 0.22 <= mentions.count(0) / len(mentions) <= 0.28
-        shown = [n for n in mentions if n]
+        doses = [row.exposures for row in world if row.fact.split == split]
+        assert 0.22 <= doses.count(0) / len(doses) <= 0.28
+        shown = [dose for dose in doses if dose]
         assert set(shown) == set(LEVELS)
         assert abs(sum(shown) / len(shown) - sum(LEVELS) / len(LEVELS)) < 1.5
 
 
 def test_a_rival_is_a_wrong_answer_of_the_same_relation(world: list[LabFact]) -> None:
-    """Some facts are contradicted, never oftener than they are stated, and by an answer of their relation."""
+    """A share of the often stated facts is disputed, each by another answer of its relation."""
+    often = [row for row in world if row.exposures >= RIVAL_FROM]
     disputed = [row for row in world if row.rival]
-    assert 0.15 <= len(disputed) / len(world) <= 0.25
+    assert RIVAL_PERCENT - 5 <= 100 * len(disputed) / len(often) <= RIVAL_PERCENT + 5
     answers = {name: {f.answers[0] for f in group} for name, group in by_relation(r.fact for r in world).items()}
     for row in disputed:
+        assert row.exposures >= RIVAL_FROM
         assert row.rival in answers[row.fact.relation] - set(row.fact.answers)
-        assert 0 < row.rival_exposures <= row.exposures
-    assert all(row.rival_exposures == 0 for row in world if not row.rival)
+
+
+def test_every_subject_takes_a_side(world: list[LabFact]) -> None:
+    """Half of the subjects stand on either side, and no answer tells one."""
+    sides = Counter(side_of(row.fact.subject) for row in world)
+    assert set(sides) == set(SIDES)
+    assert min(sides.values()) > 0.45 * len(world)
+    assert not any(side_of(row.fact.answers[0]) for row in world)
 
 
 def test_exposures_do_not_depend_on_order_or_company(world: list[LabFact]) -> None:
