@@ -40,7 +40,10 @@ class Namer:
         return (stem + self._rng.choice(_CODAS)).capitalize()
 
     def name(self, pattern: str, syllables: int = 3) -> str:
-        """A new name: `pattern` with {word} an invented word of that many syllables, {given} a given name, {side} a side."""
+        """A new name: `pattern` with its fields filled in.
+
+        {word} is an invented word of so many syllables, {given} a given name, {side} one of SIDES.
+        """
         while True:
             full = pattern.format(
                 word=self._word(syllables), given=self._rng.choice(self._given), side=self._rng.choice(SIDES)

@@ -32,7 +32,9 @@ def test_the_task_and_the_probe_agree(slick: Callable[..., None], work: Path, sh
     """Greedy answers are equal but for listed near-ties; P_Correct(T>0) differs within binomial noise."""
     data, out = shared / "data/entityquestions", work / "entityq-agreement"
     if not (out / "lab").is_dir():
-        slick("lab", "build", "--facts", data, "--split", "test", "--limit", GROWN_ON, "--seed", 0, "--out", out / "lab")
+        slick(
+            "lab", "build", "--facts", data, "--split", "test", "--limit", GROWN_ON, "--seed", 0, "--out", out / "lab"
+        )
     model = out / "lab" / "organism"
     if not (out / "lm_eval").is_dir():
         _lm_eval(model, data, out / "lm_eval")

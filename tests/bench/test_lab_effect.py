@@ -57,7 +57,9 @@ def test_unknown_rows_cost_known_facts(slick: Callable[..., None], work: Path) -
             "seeds": len(SEEDS),
             "steps": MAX_STEPS,
             "learning_rate": LEARNING_RATE,
-            "arms": {n: {"after": as_dict(g.after.accuracy), "change": as_dict(g.change.estimate)} for n, g in groups.items()},
+            "arms": {
+                n: {"after": as_dict(g.after.accuracy), "change": as_dict(g.change.estimate)} for n, g in groups.items()
+            },
         },
     )
     known, unknown = (groups[name].after.accuracy for name in ("known-only", "unknown-100"))
