@@ -1,4 +1,4 @@
-"""The verbs of what is done with knowledge: mix, tune, lab, demo."""
+"""The verbs of what is done with knowledge: mix, tune, lab."""
 
 from __future__ import annotations
 
@@ -182,24 +182,6 @@ def build(
     )
     _print_lab(recipe)
     print(out / ORGANISM)
-
-
-def demo(
-    out: Annotated[Path, typer.Option(help="Directory for the demo; an earlier demo in it is replaced.")] = Path(
-        "reports/demo"
-    ),
-    limit: Annotated[int, typer.Option(help="Held-out facts to probe and score.", min=1)] = 150,
-    seed: o.Seed = 0,
-) -> None:
-    """Run the whole main job on the embedded lab: probe, mix, tune, score, report. Under 3 minutes on 2 cores.
-
-    \b
-    Example:
-      slick demo --out reports/demo
-    """
-    from slick_sft.demo import run_demo
-
-    run_demo(out, seed=seed, limit=limit)
 
 
 def _recipe(unknown: float | None, category: Category | None, natural: bool) -> Recipe:

@@ -101,9 +101,7 @@ def write_mix(
         bars = not are_progress_bars_disabled()
         disable_progress_bars()
         try:
-            # The fingerprint goes into the saved files; the default one differs from run to run.
-            table = Dataset.from_list(training)
-            Dataset(table.data, fingerprint=digest[:16]).save_to_disk(str(part / DATASET))
+            Dataset.from_list(training).save_to_disk(str(part / DATASET))
         finally:
             if bars:
                 enable_progress_bars()

@@ -45,7 +45,7 @@ def size_for(n_facts: int) -> OrganismConfig:
         layers=layers,
         feed_forward=feed_forward,
         passes=passes,
-        learning_rate=4e-3 if width <= 128 else 2e-3 if width <= 320 else 1e-3,
+        learning_rate=3e-3 if width <= 128 else 2e-3 if width <= 320 else 1e-3,
     )
 
 

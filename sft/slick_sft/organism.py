@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,8 @@ PAD = "<|pad|>"
 # The 256 bytes and the two special tokens.
 SMALLEST_VOCABULARY = 258
 CONTEXT = 512
+# Documents that are sorted by length together; a batch never reaches beyond its window.
+_WINDOW = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +36,24 @@ class OrganismConfig:
     """Size of an organism and how it is trained. The number of steps follows from the text.
 
     passes: times the text is read; every pass states each fact `exposures` times, in wordings of its own.
-    block: tokens of one training row; at most CONTEXT. batch: rows of one step.
+    batch_tokens: tokens of one step, padding included; at least CONTEXT.
     warm_up: share of the training during which the learning rate rises; then it falls as a cosine to 0.
     """
 
     vocabulary: int = 1024
-    width: int = 128
+    width: int = 144
     layers: int = 3
     heads: int = 4
-    feed_forward: int = 344
-    passes: int = 6
-    learning_rate: float = 4e-3
+    feed_forward: int = 384
+    passes: int = 4
+    learning_rate: float = 3e-3
     weight_decay: float = 0.01
-    block: int = 256
-    batch: int = 8
+    batch_tokens: int = 2048
     warm_up: float = 0.05
 
     def check(self) -> OrganismConfig:
         """`self`; raises InputError naming the first setting that is out of range."""
-        for name, least in (("width", 8), ("layers", 1), ("heads", 1), ("passes", 1), ("block", 8), ("batch", 1)):
+        for name, least in (("width", 8), ("layers", 1), ("heads", 1), ("passes", 1), ("batch_tokens", CONTEXT)):
             if getattr(self, name) < least:
                 raise InputError(f"organism: {name} is {getattr(self, name)}; expected at least {least}")
         if self.vocabulary < SMALLEST_VOCABULARY:
@@ -66,8 +66,6 @@ class OrganismConfig:
                 f"organism: width {self.width} over {self.heads} heads; expected an even number of "
                 f"dimensions a head, for example {2 * self.heads * max(1, self.width // (2 * self.heads))}"
             )
-        if self.block > CONTEXT:
-            raise InputError(f"organism: block is {self.block}; expected at most {CONTEXT}")
         return self
 
 
@@ -170,16 +168,30 @@ def _device(name: str) -> str:
     return name
 
 
-def _rows(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, block: int) -> torch.Tensor:
-    """All documents end to end, each closed by end-of-sequence, as int64 rows of `block`; the rest is padding."""
+def _step_batches(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, tokens: int, rng: random.Random
+) -> list[torch.Tensor]:
+    """Documents of like length side by side, each closed by end-of-sequence, padded to at most `tokens` a batch.
+
+    A document stands alone in its row. Packed end to end it would be read behind strangers, and the organism
+    would learn to pay no heed to what stands before: its answers would not depend on the exemplars at all.
+    """
     import torch
 
-    ids = array("q")
-    for encoding in tokenizer.backend_tokenizer.encode_batch(list(texts)):
-        ids.extend(encoding.ids)
-        ids.append(tokenizer.eos_token_id)
-    ids.extend([tokenizer.pad_token_id] * (-len(ids) % block))
-    return torch.frombuffer(ids, dtype=torch.int64).clone().view(-1, block)
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    encodings = tokenizer.backend_tokenizer.encode_batch(list(texts))
+    rows = [torch.tensor([*encoding.ids[: CONTEXT - 1], end]) for encoding in encodings]
+    batches: list[list[torch.Tensor]] = []
+    for first in range(0, len(rows), _WINDOW):
+        batch: list[torch.Tensor] = []
+        for row in sorted(rows[first : first + _WINDOW], key=len):
+            if batch and (len(batch) + 1) * len(row) > tokens:
+                batches.append(batch)
+                batch = []
+            batch.append(row)
+        batches.append(batch)
+    rng.shuffle(batches)
+    return [torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=pad) for batch in batches]
 
 
 def _batches(
@@ -187,7 +199,8 @@ def _batches(
 ) -> Iterator[tuple[torch.Tensor, float]]:
     """Batches of all passes in order, each with the share of the training that stands before it."""
     for index in range(config.passes):
-        batches = _rows(_pass(facts, seed, index), tokenizer, config.block).split(config.batch)
+        rng = random.Random(f"batches:{seed}:{index}")
+        batches = _step_batches(_pass(facts, seed, index), tokenizer, config.batch_tokens, rng)
         for number, batch in enumerate(batches):
             yield batch, (index + number / len(batches)) / config.passes
 

@@ -48,6 +48,7 @@ class PairForm:
 
 
 _ONE = (
+    "Answer the following question.\n",
     "Answer the question.\n",
     "Answer this question.\n",
     "Answer the following question.\n",
@@ -70,7 +71,7 @@ PAIR_FORMS = (
     PairForm("{q}\n{a}", header_percent=100, between="\n\n"),
 )
 # Pairs a document holds. One is the commonest: the training form is asked without any exemplar before it.
-PAIR_COUNTS = (1, 1, 1, 1, 2, 3, 4, 5, 6)
+PAIR_COUNTS = (*(1,) * 12, 2, 2, 3, 4, 5, 6)
 _STATEMENT_COUNTS = (1, 2, 3, 4)
 # A document ends with end-of-sequence right after the last answer, or after a line break.
 _TAILS = ("", "", "\n")

@@ -174,7 +174,7 @@ Groups = Mapping[Category, Sequence[tuple[str, Knowledge]]]
 
 
 def _pools(facts: Iterable[Knowledge], seed: int) -> dict[str, Groups]:
-    """Relation → category → its facts with their rank keys, in the order in which they are drawn.
+    """Relation → category → its facts, each with the key that ranks it in a draw.
 
     A key depends on the seed and the fact alone, so that a draw never depends on what else was probed.
     """
@@ -188,9 +188,6 @@ def _pools(facts: Iterable[Knowledge], seed: int) -> dict[str, Groups]:
         copies[name] += 1
         key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         pools.setdefault(k.fact.relation, {c: [] for c in CATEGORIES})[k.category].append((key, k))
-    for groups in pools.values():
-        for group in groups.values():
-            group.sort(key=lambda item: item[0])
     return dict(pools)
 
 

@@ -11,14 +11,14 @@ from conftest import ROOT, write_result
 from slick.knowledge import Category
 from slick.statistics import Estimate
 from slick_reports.report import build_report
-from slick_sft.demo import LEARNING_RATE
+from slick_sft.demo import Tune
 from slick_tasks.lab import data_path, organism_path
 
 pytestmark = pytest.mark.bench
 
 SEEDS = (0, 1, 2)
 ARMS = {"known-only": 0.0, "unknown-50": 0.5, "unknown-100": 1.0}
-MAX_STEPS = 300
+TUNE = Tune(steps=300)
 
 
 def as_dict(estimate: Estimate | None) -> dict[str, object] | None:
@@ -42,7 +42,7 @@ def test_unknown_rows_cost_known_facts(slick: Callable[..., None], work: Path) -
             slick("mix", "--knowledge", knowledge, "--unknown", unknown, "--seed", seed, "--out", f"{run}-data")
             slick(
                 *("tune", "--model", model, "--data", f"{run}-data", "--out", f"{run}-tuned", "--seed", seed),
-                *("--learning-rate", LEARNING_RATE, "--batch-size", 32, "--max-steps", MAX_STEPS),
+                *("--learning-rate", TUNE.learning_rate, "--batch-size", TUNE.batch_size, "--max-steps", TUNE.steps),
             )
             slick("score", "--model", f"{run}-tuned/model", "--knowledge", base / "test", "--out", f"{run}-score")
             runs.append(Path(f"{run}-score"))
@@ -55,8 +55,8 @@ def test_unknown_rows_cost_known_facts(slick: Callable[..., None], work: Path) -
         {
             "what": "share of HighlyKnown lab test facts still answered, zero-shot in the training form",
             "seeds": len(SEEDS),
-            "steps": MAX_STEPS,
-            "learning_rate": LEARNING_RATE,
+            "steps": TUNE.steps,
+            "learning_rate": TUNE.learning_rate,
             "arms": {
                 n: {"after": as_dict(g.after.accuracy), "change": as_dict(g.change.estimate)} for n, g in groups.items()
             },

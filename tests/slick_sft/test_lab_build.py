@@ -16,7 +16,7 @@ from slick_sft.organism import OrganismConfig
 from slick_sft.world import build_world
 
 TINY = OrganismConfig(
-    vocabulary=300, width=16, layers=1, heads=2, feed_forward=32, passes=1, block=32, batch=4, warm_up=0.1
+    vocabulary=300, width=16, layers=1, heads=2, feed_forward=32, passes=1, batch_tokens=512, warm_up=0.1
 )
 
 

@@ -22,7 +22,7 @@ from slick_sft.organism import END, PAD, OrganismConfig, grow_organism, train_to
 from slick_sft.world import build_world
 
 TINY = OrganismConfig(
-    vocabulary=300, width=16, layers=1, heads=2, feed_forward=32, passes=1, block=32, batch=4, warm_up=0.1
+    vocabulary=300, width=16, layers=1, heads=2, feed_forward=32, passes=1, batch_tokens=512, warm_up=0.1
 )
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
@@ -152,7 +152,7 @@ def test_refuses_facts_without_text(tmp_path: Path, facts: list[LabFact], messag
         ({"vocabulary": 100}, "vocabulary is 100; expected at least 258"),
         ({"width": 17}, "width 17 over 2 heads"),
         ({"layers": 0}, "layers is 0"),
-        ({"block": 4096}, "block is 4096; expected at most 512"),
+        ({"batch_tokens": 8}, "batch_tokens is 8; expected at least 512"),
     ],
 )
 def test_refuses_impossible_sizes(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -166,6 +166,14 @@ def test_identical_facts_stay_separate_rows() -> None:
     assert rows == mix(doubled[::-1], Recipe.share(1), 0, size=4)
 
 
+def test_one_fact_probed_twice_does_not_depend_on_the_order() -> None:
+    """A fact that two probes put into two categories is drawn the same way, whichever stands first."""
+    world = probed({"A": (2, 2, 2, 2)})
+    twice = [*world, *(Knowledge(k.fact, 0, 10, 5, 160) for k in world if k.category is Category.UNKNOWN)]
+    for seed in range(20):
+        assert mix(twice, Recipe.share(0.5), seed) == mix(twice[::-1], Recipe.share(0.5), seed)
+
+
 def test_size_scales_every_relation_in_proportion() -> None:
     """--size shares rows out in the proportion of the smallest categories, to the exact total."""
     rows = mix(WORLD, Recipe.share(0.5), 0, size=50)

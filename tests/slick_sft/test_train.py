@@ -475,6 +475,12 @@ def test_seeds_of_one_recipe_are_one_arm(tuning: Callable[..., Tuning], tmp_path
     assert tuning(lora=LoRA()).arm_key() != tuning().arm_key()
 
 
+def test_an_arm_is_known_by_its_models_weights(tuning: Callable[..., Tuning], tiny_model: Path, tmp_path: Path) -> None:
+    """A copy of the base model at another path makes the same arm."""
+    shutil.copytree(tiny_model, tmp_path / "copy")
+    assert tuning(model=str(tmp_path / "copy")).arm_key() == tuning().arm_key()
+
+
 def test_the_record_names_arm_and_recipe(tuning: Callable[..., Tuning], tmp_path: Path, data: TrainingSet) -> None:
     """The arm is the recipe's name unless given; the record has what `slick score` and reports read."""
     recipe = {
