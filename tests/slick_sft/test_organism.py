@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import random
 import warnings
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,25 @@ def test_tokenizer_keeps_every_text() -> None:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+def test_every_document_stands_alone_in_a_row() -> None:
+    """A row is one document and its end-of-sequence, then padding; together the rows are the whole text."""
+    texts = organism._pass([row for row in build_world(0) if row.fact.split == "dev"], 0, 0)
+    tokenizer = train_tokenizer(texts, 600)
+    batches = organism._step_batches(texts, tokenizer, 512, random.Random(0))
+    assert all(batch.numel() <= 512 for batch in batches)
+    rows = [row[row != tokenizer.pad_token_id] for batch in batches for row in batch]
+    assert all((row == tokenizer.eos_token_id).sum() == 1 and row[-1] == tokenizer.eos_token_id for row in rows)
+    assert sorted(tokenizer.decode(row[:-1]) for row in rows) == sorted(texts)
+
+
+def test_a_document_longer_than_the_context_is_cut() -> None:
+    """A text of any length becomes a row that the model can read."""
+    tokenizer = train_tokenizer(["a"], 300)
+    (batch,) = organism._step_batches(["xyz " * 1000], tokenizer, 512, random.Random(0))
+    assert batch.shape == (1, organism.CONTEXT)
+    assert batch[0, -1] == tokenizer.eos_token_id
+
+
 def test_same_seed_gives_the_same_bytes(grown: Path, tmp_path: Path) -> None:
     """Growing twice with one seed writes identical files, whatever the global generator's state."""
     torch.manual_seed(99)
@@ -131,7 +151,7 @@ def test_recipe_records_what_was_done(grown: Path) -> None:
 
 def test_learns_from_the_text(tmp_path: Path) -> None:
     """The loss on fresh wordings falls to a fraction of its start; what is then known is the lab's own test."""
-    config = dataclasses.replace(TINY, passes=8, learning_rate=1e-2)
+    config = dataclasses.replace(TINY, passes=24, learning_rate=1e-2)
     training = grow_organism(_facts(6, 12), out=tmp_path / "o", seed=0, config=config, device="cpu")["training"]
     assert training["last_loss"] < 0.6 * training["first_loss"]
 
