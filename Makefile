@@ -13,12 +13,12 @@ help: ## Show what can be made
 
 setup: $(INSTALLED) ## Create .venv with the pinned versions (takes some minutes)
 
-# hatchling and editables first, pinned too: the editable install then builds without fetching newer ones.
+# What builds packages comes first, pinned too: nothing newer is then fetched to build the rest.
 $(INSTALLED): pyproject.toml constraints.txt harness/slick_lm_eval_hook.py harness/slick_lm_eval_hook.pth
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "slick needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
 	@echo "Setting up $(VENV) with the versions of constraints.txt …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --quiet -c constraints.txt hatchling editables
+	@$(PIP) install --quiet -c constraints.txt hatchling editables setuptools wheel
 	@$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[test]'
 	@touch $@
 

