@@ -64,9 +64,9 @@ ARMS = (
 class Tune:
     """How each arm is tuned. Far above the paper's rate: the organism is small and the demo short."""
 
-    steps: int = 120
+    steps: int = 150
     batch_size: int = 32
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-4
 
 
 def shipped_lab() -> Lab:

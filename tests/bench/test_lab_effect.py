@@ -18,7 +18,7 @@ pytestmark = pytest.mark.bench
 
 SEEDS = (0, 1, 2)
 ARMS = {"known-only": 0.0, "unknown-50": 0.5, "unknown-100": 1.0}
-TUNE = Tune(steps=300)
+TUNE = Tune(steps=300, learning_rate=1e-4)
 
 
 def as_dict(estimate: Estimate | None) -> dict[str, object] | None:
@@ -32,7 +32,7 @@ def test_unknown_rows_cost_known_facts(slick: Callable[..., None], work: Path) -
     """The share of HighlyKnown test facts still answered falls from Known-only to all-Unknown, intervals apart."""
     base = work / "lab-effect"
     model = organism_path()
-    slick("probe", "--model", model, "--facts", "lab", "--split", "test", "--out", base / "test")
+    slick("probe", "--model", model, "--facts", "lab", "--split", "test", "--batch-size", 256, "--out", base / "test")
     slick("score", "--model", model, "--knowledge", base / "test", "--out", base / "before")
     runs = [base / "before"]
     for name, unknown in ARMS.items():
