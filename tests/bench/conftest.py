@@ -42,9 +42,20 @@ def shared() -> Path:
     return found
 
 
-def write_result(name: str, result: dict[str, Any]) -> None:
-    """`reports/benchmarks/<name>.json`."""
-    target = ROOT / "reports" / "benchmarks" / f"{name}.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(f"\n{json.dumps(result, indent=2)}")
+@pytest.fixture(scope="session")
+def reports() -> Path:
+    """Where committed results go."""
+    return ROOT / "reports"
+
+
+@pytest.fixture(scope="session")
+def write_result(reports: Path) -> Callable[[str, dict[str, Any]], None]:
+    """Writes `reports/benchmarks/<name>.json` and shows it."""
+
+    def write(name: str, result: dict[str, Any]) -> None:
+        target = reports / "benchmarks" / f"{name}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        print(f"\n{json.dumps(result, indent=2)}")
+
+    return write

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import write_result
 
 from slick.backend import load_backend
 from slick.exemplars import exemplar_pools
@@ -28,7 +27,9 @@ PER_RELATION = 8
 NUMERIC_TIE = 1e-3
 
 
-def test_the_task_and_the_probe_agree(slick: Callable[..., None], work: Path, shared: Path) -> None:
+def test_the_task_and_the_probe_agree(
+    slick: Callable[..., None], work: Path, shared: Path, write_result: Callable[..., None]
+) -> None:
     """Greedy answers are equal but for listed near-ties; P_Correct(T>0) differs within binomial noise."""
     data, out = shared / "data/entityquestions", work / "entityq-agreement"
     if not (out / "lab").is_dir():

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, write_result
 
 from slick.knowledge import Category
 from slick.statistics import Estimate
@@ -28,7 +27,9 @@ def as_dict(estimate: Estimate | None) -> dict[str, object] | None:
     return {"value": round(estimate.value, 4), "interval_90": interval, "n": estimate.n, "method": estimate.method}
 
 
-def test_unknown_rows_cost_known_facts(slick: Callable[..., None], work: Path) -> None:
+def test_unknown_rows_cost_known_facts(
+    slick: Callable[..., None], work: Path, reports: Path, write_result: Callable[..., None]
+) -> None:
     """The share of HighlyKnown test facts still answered falls from Known-only to all-Unknown, intervals apart."""
     base = work / "lab-effect"
     model = organism_path()
@@ -46,7 +47,7 @@ def test_unknown_rows_cost_known_facts(slick: Callable[..., None], work: Path) -
             )
             slick("score", "--model", f"{run}-tuned/model", "--knowledge", base / "test", "--out", f"{run}-score")
             runs.append(Path(f"{run}-score"))
-    slick("report", *runs, "--knowledge", base / "test", "--out", ROOT / "reports/examples/lab.html")
+    slick("report", *runs, "--knowledge", base / "test", "--out", reports / "examples/lab.html")
     report = build_report(runs, knowledge=base / "test")
     arms = {arm.label: arm for arm in report.arms}
     groups = {name: arms[name].group(str(Category.HIGHLY_KNOWN)) for name in ARMS}

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import write_result
 
 from slick.knowledge import KNOWN, category_counts
 from slick.runs import read_knowledge, read_run
@@ -16,7 +15,9 @@ pytestmark = pytest.mark.bench
 FACTS = 200
 
 
-def test_a_story_teller_knows_no_facts(slick: Callable[..., None], work: Path, shared: Path) -> None:
+def test_a_story_teller_knows_no_facts(
+    slick: Callable[..., None], work: Path, shared: Path, write_result: Callable[..., None]
+) -> None:
     """Of 200 EntityQuestions facts hardly one beyond the answer prior is Known."""
     out = work / "stories260k"
     slick(
