@@ -215,7 +215,6 @@ def quiet() -> None:
     """Keeps the libraries' chatter out of our output: progress and results are ours to print."""
     os.environ.setdefault("LMEVAL_LOG_LEVEL", "ERROR")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for name in ("lm_eval", "transformers", "accelerate", "datasets", "trl", "peft", "torch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -128,12 +128,18 @@ def _fetch(url: str, part: Path, title: str) -> Exception | None:
 
 @contextmanager
 def _suited_to_one_small_file() -> Iterator[None]:
-    """Has http_get write, and count as progress, 64 KiB at a time, and try again without a warning each time.
+    """Has http_get write, and show as progress, 64 KiB at a time, and try again without a warning each time.
 
     Its own 10 MiB are held in memory until they are full, and lost when the connection is cut: of an archive
     no larger than that, nothing would ever be resumed. What stopped it in the end is in our own error.
+    Bars that a program has hidden are shown here, unless the user's environment hides them.
     """
     from huggingface_hub import constants
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    hidden = are_progress_bars_disabled() and constants.HF_HUB_DISABLE_PROGRESS_BARS is None
+    if hidden:
+        enable_progress_bars()
 
     logger = logging.getLogger("huggingface_hub.file_download")
     usual = constants.DOWNLOAD_CHUNK_SIZE, logger.level
@@ -142,6 +148,8 @@ def _suited_to_one_small_file() -> Iterator[None]:
     try:
         yield
     finally:
+        if hidden:
+            disable_progress_bars()
         constants.DOWNLOAD_CHUNK_SIZE = usual[0]
         logger.setLevel(usual[1])
 

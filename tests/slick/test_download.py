@@ -110,6 +110,18 @@ def test_a_download_shows_progress(site: Site, tmp_path: Path, monkeypatch: pyte
     assert re.search(r"EntityQuestions: 100%.*1\.05M/1\.05M", terminal.getvalue())
 
 
+def test_hidden_bars_do_not_hide_a_download(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a model hides the libraries' bars; a download shows its own, and leaves them hidden."""
+    huggingface_hub.utils.disable_progress_bars()
+    try:
+        monkeypatch.setattr("sys.stderr", terminal := Terminal())
+        download(site.url, tmp_path / "x.zip", title="EntityQuestions")
+        assert huggingface_hub.utils.are_progress_bars_disabled()
+    finally:
+        huggingface_hub.utils.enable_progress_bars()
+    assert "EntityQuestions: 100%" in terminal.getvalue()
+
+
 def test_a_file_that_is_there_is_not_asked_for_again(site: Site, tmp_path: Path) -> None:
     """An existing target is complete, since it only ever gets its name when it is."""
     (tmp_path / "x.zip").write_bytes(b"whole")
