@@ -112,13 +112,15 @@ def test_a_download_shows_progress(site: Site, tmp_path: Path, monkeypatch: pyte
 
 def test_hidden_bars_do_not_hide_a_download(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a model hides the libraries' bars; a download shows its own, and leaves them hidden."""
-    huggingface_hub.utils.disable_progress_bars()
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    disable_progress_bars()
     try:
         monkeypatch.setattr("sys.stderr", terminal := Terminal())
         download(site.url, tmp_path / "x.zip", title="EntityQuestions")
-        assert huggingface_hub.utils.are_progress_bars_disabled()
+        assert are_progress_bars_disabled()
     finally:
-        huggingface_hub.utils.enable_progress_bars()
+        enable_progress_bars()
     assert "EntityQuestions: 100%" in terminal.getvalue()
 
 
