@@ -173,8 +173,8 @@ def _step_batches(
 ) -> list[torch.Tensor]:
     """Documents of like length side by side, each closed by end-of-sequence, padded to at most `tokens` a batch.
 
-    A document stands alone in its row. Packed end to end it would be read behind strangers, and the organism
-    would learn to pay no heed to what stands before: its answers would not depend on the exemplars at all.
+    A document stands alone in its row. Organisms that read documents packed end to end hardly let the exemplars
+    decide an answer, so that next to nothing was MaybeKnown (docs/decisions/0006-lab-recipe.md).
     """
     import torch
 
