@@ -17,6 +17,7 @@ from typing import Any
 
 from slick.errors import InputError, Mistakes, RunError
 from slick.files import digest_of, make_directory, read_json, replacing_directory, write_json
+from slick.knowledge import Category
 from slick.provenance import check_model, fingerprint, is_adapter, library_versions
 from slick.runs import PROGRESS, differences
 from slick.training import TRAINING
@@ -94,9 +95,7 @@ class Tuning:
         return digest_of(
             {
                 "base": base if base.get("weights") else self.model,
-                "data": {n: recipe[n] for n in ("recipe", "counts", "form", "conversational")}
-                if _is_mix(recipe)
-                else self.data.digest,
+                "data": _mix_key(recipe) if _is_mix(recipe) else self.data.digest,
                 "arguments": decisive(self.arguments),
                 "lora": self.lora.as_peft() if self.lora else None,
                 "allow_truncated": self.allow_truncated,
@@ -140,6 +139,15 @@ def tune(tuning: Tuning, out: Path) -> Mapping[str, Any]:
     if not keeps_checkpoints(tuning.arguments):
         shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
     return record
+
+
+def _mix_key(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What the mixes of one recipe share, whatever their seed: which of the Known categories is drawn is chance."""
+    rows = {
+        relation: {"Unknown": counts[Category.UNKNOWN], "all": sum(counts.values())}
+        for relation, counts in recipe["counts"].items()
+    }
+    return {**{name: recipe[name] for name in ("recipe", "form", "conversational")}, "rows": rows}
 
 
 def _is_mix(recipe: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from slick.knowledge import Category
 from slick.statistics import Estimate
 from slick_reports.report import build_report
 from slick_sft.demo import Tune
-from slick_tasks.lab import data_path, organism_path
+from slick_tasks.lab import data_path
 
 pytestmark = pytest.mark.bench
 
@@ -28,26 +29,36 @@ def as_dict(estimate: Estimate | None) -> dict[str, object] | None:
 
 
 def test_unknown_rows_cost_known_facts(
-    slick: Callable[..., None], work: Path, reports: Path, write_result: Callable[..., None]
+    slick: Callable[..., None],
+    work: Path,
+    reports: Path,
+    write_result: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The share of HighlyKnown test facts still answered falls from Known-only to all-Unknown, intervals apart."""
-    base = work / "lab-effect"
-    model = organism_path()
+    base = Path("lab-effect")
+    # A copy under a relative path, so that the committed report names no place on this machine.
+    monkeypatch.chdir(work)
+    model = Path("lab/organism")
+    shutil.copytree(data_path(), "lab", dirs_exist_ok=True)
     slick("probe", "--model", model, "--facts", "lab", "--split", "test", "--batch-size", 256, "--out", base / "test")
     slick("score", "--model", model, "--knowledge", base / "test", "--out", base / "before")
     runs = [base / "before"]
     for name, unknown in ARMS.items():
         for seed in SEEDS:
             run = base / f"{name}-{seed}"
-            knowledge = data_path() / "knowledge_train.parquet"
-            slick("mix", "--knowledge", knowledge, "--unknown", unknown, "--seed", seed, "--out", f"{run}-data")
+            knowledge = model.parent / "knowledge_train.parquet"
+            if not Path(f"{run}-data").is_dir():
+                slick("mix", "--knowledge", knowledge, "--unknown", unknown, "--seed", seed, "--out", f"{run}-data")
             slick(
                 *("tune", "--model", model, "--data", f"{run}-data", "--out", f"{run}-tuned", "--seed", seed),
                 *("--learning-rate", TUNE.learning_rate, "--batch-size", TUNE.batch_size, "--max-steps", TUNE.steps),
             )
             slick("score", "--model", f"{run}-tuned/model", "--knowledge", base / "test", "--out", f"{run}-score")
             runs.append(Path(f"{run}-score"))
-    slick("report", *runs, "--knowledge", base / "test", "--out", reports / "examples/lab.html")
+    slick("report", *runs, "--knowledge", base / "test", "--out", "lab.html")
+    for name in ("lab.html", "lab.md"):
+        shutil.copyfile(name, reports / "examples" / name)
     report = build_report(runs, knowledge=base / "test")
     arms = {arm.label: arm for arm in report.arms}
     groups = {name: arms[name].group(str(Category.HIGHLY_KNOWN)) for name in ARMS}

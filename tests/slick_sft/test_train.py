@@ -469,7 +469,11 @@ def test_seeds_of_one_recipe_are_one_arm(tuning: Callable[..., Tuning], tmp_path
         mixed = TrainingSet(data.rows, rows, "set", {**recipe, "seed": seed, **changes})
         return tuning(flags={"seed": seed, **(flags or {})}, data=mixed).arm_key()
 
+    counts = {"HighlyKnown": 6, "MaybeKnown": 2, "WeaklyKnown": 0, "Unknown": 8}
     assert key(0) == key(1, rows="other")
+    # Which Known facts are drawn is the seed's chance; how many rows are Unknown is the recipe's choice.
+    drawn = [key(0, counts={"P17": {**counts, **changed}}) for changed in ({}, {"HighlyKnown": 5, "MaybeKnown": 3})]
+    assert drawn[0] == drawn[1] != key(0, counts={"P17": {**counts, "HighlyKnown": 5, "Unknown": 9}})
     others = {key(0, recipe="natural"), key(0, flags={"learning_rate": 1e-4}), key(0), tuning().arm_key()}
     assert len(others) == 4
     assert tuning(lora=LoRA()).arm_key() != tuning().arm_key()
