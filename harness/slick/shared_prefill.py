@@ -21,7 +21,8 @@ def serves(lm: Any) -> bool:
     """
     from lm_eval.models.huggingface import HFLM
 
-    if not isinstance(lm, HFLM) or lm.backend != "causal" or lm.world_size > 1:
+    in_process: bool = issubclass(type(lm), HFLM)
+    if not in_process or lm.backend != "causal" or lm.world_size > 1:
         return False
     config = getattr(lm.model.config, "text_config", lm.model.config)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])

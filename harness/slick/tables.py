@@ -153,7 +153,7 @@ def _add_dataset(table: Table, path: Path, split: str) -> None:
     wanted = [name for name in dataset.column_names if name in COLUMNS]
     # Without the other columns nothing is decoded that needs more software (images, audio).
     arrow = dataset.select_columns(wanted).with_format("arrow")[:]
-    _add_arrow(table, arrow, dataset.num_rows, f"{table.name}[{split}]" if split else table.name, split)
+    _add_arrow(table, arrow, len(dataset), f"{table.name}[{split}]" if split else table.name, split)
 
 
 def _add_arrow(table: Table, arrow: Any, n_rows: int, name: str, split: str = "") -> None:

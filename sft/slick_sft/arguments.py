@@ -149,7 +149,7 @@ def _parse_settings(settings: Sequence[str], mistakes: Mistakes) -> Arguments:
 def _checked(arguments: Arguments, mistakes: Mistakes) -> Arguments:
     """The arguments in their fields' types; "1e-4" becomes a number, which YAML reads as a text."""
     from pydantic import TypeAdapter, ValidationError
-    from trl import SFTConfig
+    from trl import SFTConfig  # pyright: ignore[reportPrivateImportUsage]  # TRL exports it lazily
 
     hints = typing.get_type_hints(SFTConfig)
     names = [field.name for field in dataclasses.fields(SFTConfig) if field.init]

@@ -168,9 +168,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _step_batches(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, tokens: int, rng: random.Random
-) -> list[torch.Tensor]:
+def _step_batches(texts: Sequence[str], tokenizer: Any, tokens: int, rng: random.Random) -> list[torch.Tensor]:
     """Documents of like length side by side, each closed by end-of-sequence, padded to at most `tokens` a batch.
 
     A document stands alone in its row. Organisms that read documents packed end to end hardly let the exemplars
@@ -212,8 +210,8 @@ def _rate(config: OrganismConfig, done: float) -> float:
 
 
 def _train(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
+    model: Any,
+    tokenizer: Any,
     facts: Sequence[LabFact],
     config: OrganismConfig,
     seed: int,

@@ -16,7 +16,7 @@ from typing import Any
 from accelerate.logging import MultiProcessAdapter
 from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig, SFTTrainer  # pyright: ignore[reportPrivateImportUsage]  # TRL exports them lazily
 
 from slick.errors import InputError, RunError
 from slick_sft.formats import TrainingSet
@@ -142,7 +142,7 @@ def _check_tokenizer(model: str, tokenizer: Any, data: TrainingSet, config: Any)
         )
 
 
-def _check_fit(trainer: CheckedTrainer, data: TrainingSet, allow_truncated: bool) -> None:
+def _check_fit(trainer: Any, data: TrainingSet, allow_truncated: bool) -> None:
     """TRL cuts long rows and drops those without an answer token left, and says neither."""
     longest = trainer.args.max_length
     kept = trainer.train_dataset
@@ -159,13 +159,13 @@ def _check_fit(trainer: CheckedTrainer, data: TrainingSet, allow_truncated: bool
         )
 
 
-def _ends(trainer: CheckedTrainer) -> set[int]:
+def _ends(trainer: Any) -> set[int]:
     """The tokens that end generation: the tokenizer's, and those of the generation configuration."""
     found = trainer.model.generation_config.eos_token_id
     return {trainer.processing_class.eos_token_id, *(found if isinstance(found, list) else [found])} - {None}
 
 
-def _unfinished(trainer: CheckedTrainer) -> list[str]:
+def _unfinished(trainer: Any) -> list[str]:
     """TRL ends plain answers itself; what ends a message is the chat template's business."""
     ends = _ends(trainer)
     if any(not ends.isdisjoint(row["labels"]) for row in trainer.train_dataset):

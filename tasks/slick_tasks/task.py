@@ -26,7 +26,7 @@ from slick.score import answer_metrics
 from slick_tasks.knobs import Knobs, misspelt
 from slick_tasks.record import task_record
 
-Doc = Mapping[str, Any]
+Doc = dict[str, Any]
 
 # Below lm-eval's own logger, so that its handlers and LMEVAL_LOG_LEVEL hold for us too.
 _log = logging.getLogger("lm_eval.slick")
@@ -200,7 +200,7 @@ class SlickTask(FactsTask):
 
     def apply_filters(self) -> None:
         super().apply_filters()
-        sampled = [request for request in self.instances if request.repeats > 1]
+        sampled = [request for request in self.instances if (request.repeats or 1) > 1]
         if len(sampled) >= _ENOUGH_TO_TELL and all(len(set(request.resps)) == 1 for request in sampled):
             _log.warning(
                 "%s: all samples of each prompt are the same, as if the server were sent one seed with every "
