@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slick import options as o
 from slick.matching import Matching
 from slick.prompts import DEFAULT_FORM
+
+if TYPE_CHECKING:
+    from slick.runs import Run
 
 
 def probe(
@@ -149,12 +152,10 @@ def score(
     _print_score(run)
 
 
-def _print_probe(run: object) -> None:
+def _print_probe(run: Run) -> None:
     from slick.knowledge import CATEGORIES
-    from slick.runs import Run
     from slick.terminal import print_table, share
 
-    assert isinstance(run, Run)
     found = next(iter(run.results["results"].values()))
     n = int(found["sample_len"])
     rows = [(str(c), *share(found[f"{c.metric},none"], n)) for c in CATEGORIES]
@@ -164,12 +165,10 @@ def _print_probe(run: object) -> None:
     print(run.path)
 
 
-def _print_score(run: object) -> None:
+def _print_score(run: Run) -> None:
     from slick.knowledge import CATEGORIES
-    from slick.runs import Run
     from slick.terminal import print_table, share
 
-    assert isinstance(run, Run)
     found = next(iter(run.results["results"].values()))
     n = int(found["sample_len"])
     rows = [("all", *share(found["exact_match,none"], n))]

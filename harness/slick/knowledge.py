@@ -31,6 +31,8 @@ class Category(StrEnum):
 
 CATEGORIES = tuple(Category)
 KNOWN = CATEGORIES[:3]
+# What a probe counts of a fact, by the names of `Knowledge`'s fields.
+COUNTS = ("greedy_right", "greedy_total", "sampled_right", "sampled_total", "before_right", "before_total")
 _METRICS = {
     Category.HIGHLY_KNOWN: "highly_known",
     Category.MAYBE_KNOWN: "maybe_known",

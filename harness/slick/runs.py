@@ -19,7 +19,7 @@ from typing import Any
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.files import digest_of, make_directory, read_json, replacing, write_json
-from slick.knowledge import Knowledge
+from slick.knowledge import COUNTS, Knowledge
 from slick.lm_eval_results import knowledge_of_answers, provenance_of_tasks
 
 SCHEMA = 1
@@ -293,7 +293,7 @@ def write_knowledge(path: Path, knowledge: Sequence[Knowledge], provenance: Mapp
     for k in knowledge:
         row = {
             **k.fact.as_dict(),
-            **{name: getattr(k, name) for name in _COUNTS},
+            **{name: getattr(k, name) for name in COUNTS},
             "p_greedy": k.p_greedy,
             "p_sampled": k.p_sampled,
             "category": str(k.category),
@@ -309,7 +309,6 @@ def write_knowledge(path: Path, knowledge: Sequence[Knowledge], provenance: Mapp
         pq.write_table(pa.table(columns, schema=schema), temporary)
 
 
-_COUNTS = ("greedy_right", "greedy_total", "sampled_right", "sampled_total", "before_right", "before_total")
 _KNOWLEDGE_COLUMNS = (
     ("id", "string"),
     ("relation", "string"),
@@ -317,7 +316,7 @@ _KNOWLEDGE_COLUMNS = (
     ("question", "string"),
     ("answers", "list"),
     ("split", "string"),
-    *((name, "int") for name in _COUNTS),
+    *((name, "int") for name in COUNTS),
     ("p_greedy", "float"),
     ("p_sampled", "float"),
     ("category", "string"),
@@ -366,7 +365,7 @@ def read_knowledge(path: Path | str) -> KnowledgeFile:
 
 def _knowledge_of_row(row: Mapping[str, Any], where: str) -> Knowledge:
     try:
-        knowledge = Knowledge(Fact.from_dict(row), **{name: int(row[name]) for name in _COUNTS})
+        knowledge = Knowledge(Fact.from_dict(row), **{name: int(row[name]) for name in COUNTS})
         _ = knowledge.category
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a probed fact ({error})") from error

@@ -14,7 +14,7 @@ from typing import Any
 from slick.errors import Mistakes
 from slick.exemplars import ExemplarSets
 from slick.facts import Fact
-from slick.knowledge import CATEGORIES, Knowledge
+from slick.knowledge import CATEGORIES, COUNTS, Knowledge
 from slick.matching import Matching, is_right
 from slick.prompts import PLAIN, Chat, probe_prompt
 from slick.statistics import share_error
@@ -103,8 +103,7 @@ def count_right(
 
 def counts(knowledge: Knowledge) -> dict[str, int]:
     """The counts that a samples row carries, so that knowledge can be read back from it."""
-    names = ("greedy_right", "greedy_total", "sampled_right", "sampled_total", "before_right", "before_total")
-    return {name: getattr(knowledge, name) for name in names}
+    return {name: getattr(knowledge, name) for name in COUNTS}
 
 
 def fact_metrics(knowledge: Knowledge, prior: str | None, matching: Matching) -> dict[str, float]:
