@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slick.errors import InputError
 from slick.facts import Fact, commonest_answers, of_split
 from slick.matching import Matching
 
@@ -98,11 +97,3 @@ def open_backend(name: str, model: str, model_args: Sequence[str], batch_size: i
     from slick.backend import load_backend, parse_model_args
 
     return load_backend(name, model, parse_model_args(model_args), batch_size=batch_size, device=device or None)
-
-
-def existing(path: str, what: str) -> Path:
-    """`path` if it exists; InputError names `what` was expected there."""
-    found = Path(path)
-    if not found.exists():
-        raise InputError(f"{path}: no such file or directory; expected {what}")
-    return found

@@ -9,7 +9,7 @@ import pytest
 
 from slick.errors import InputError
 from slick.facts import Fact
-from slick.options import answer_priors, existing, open_backend, select, select_known
+from slick.options import answer_priors, open_backend, select, select_known
 
 
 @pytest.fixture
@@ -65,13 +65,6 @@ def test_the_answer_prior_is_of_the_train_split_first() -> None:
     pools = {"a": [fact("a", "pool")], "b": [fact("b", "pool")]}
     assert answer_priors(source, pools) == {"a": "train", "b": "pool", "c": "all"}
     assert answer_priors(source) == {"a": "train", "b": "all", "c": "all"}
-
-
-def test_an_existing_path(tmp_path: Path) -> None:
-    """Or what was expected there."""
-    assert existing(str(tmp_path), "a directory") == tmp_path
-    with pytest.raises(InputError, match="none: no such file or directory; expected a data set"):
-        existing(str(tmp_path / "none"), "a data set")
 
 
 def test_a_backend_is_opened_as_the_options_say() -> None:
