@@ -14,10 +14,11 @@ from slick.facts import Fact, by_relation, facts_digest
 from slick.files import digest_of
 from slick.knowledge import Knowledge
 from slick.matching import Matching
+from slick.metrics import fact_metrics, summarise
 from slick.prompts import PLAIN, Chat
 from slick.provenance import library_versions
 from slick.runs import Row, Run, RunWriter, sample_row
-from slick.sampled import PAPER, Sampled, count_right, counts, fact_metrics, probe_prompts, summarise
+from slick.sampled import PAPER, Sampled, count_right, probe_prompts
 
 TASK = "slick_probe"
 # Facts a chunk. A chunk's batches depend on nothing outside it, so a resumed run repeats an unbroken one.
@@ -151,7 +152,7 @@ def _row(
     answers += [[a] for a in before]
     metrics = fact_metrics(knowledge, probe.priors.get(fact.relation), probe.matching)
     row = sample_row(doc_id, fact, requests, answers, metrics)
-    row["counts"] = counts(knowledge)
+    row["counts"] = knowledge.record()
     row["category"] = str(knowledge.category)
     return row
 
@@ -161,7 +162,7 @@ def _finish(probe: Probe, backend: Backend, writer: RunWriter, seconds: float) -
     metrics: list[dict[str, float]] = []
     prompts: list[str] = []
     for fact, row in zip(probe.facts, writer.rows(), strict=True):
-        knowledge.append(Knowledge(fact, **row["counts"]))
+        knowledge.append(Knowledge.of_record(fact, row["counts"]))
         metrics.append({name: row[name] for name in row["metrics"]})
         prompts.append(row["prompt_hash"])
     relations = by_relation(probe.facts)

@@ -19,7 +19,7 @@ from typing import Any
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.files import digest_of, make_directory, read_json, replacing, write_json
-from slick.knowledge import COUNTS, Knowledge
+from slick.knowledge import CHANCES, COUNTS, Knowledge
 from slick.lm_eval_results import knowledge_of_answers, provenance_of_tasks
 
 SCHEMA = 1
@@ -293,14 +293,24 @@ def write_knowledge(path: Path, knowledge: Sequence[Knowledge], provenance: Mapp
     for k in knowledge:
         row = {
             **k.fact.as_dict(),
-            **{name: getattr(k, name) for name in COUNTS},
+            **dict.fromkeys(CHANCES),
+            **k.record(),
             "p_greedy": k.p_greedy,
             "p_sampled": k.p_sampled,
             "category": str(k.category),
+            "u": k.u,
+            "flagged": k.flagged,
         }
         for name, values in columns.items():
             values.append(row[name])
-    kinds = {"string": pa.string(), "list": pa.list_(pa.string()), "int": pa.int32(), "float": pa.float64()}
+    kinds = {
+        "string": pa.string(),
+        "strings": pa.list_(pa.string()),
+        "int": pa.int32(),
+        "float": pa.float64(),
+        "floats": pa.list_(pa.float64()),
+        "bool": pa.bool_(),
+    }
     schema = pa.schema(
         [(name, kinds[kind]) for name, kind in _KNOWLEDGE_COLUMNS],
         metadata={"slick": json.dumps(dict(provenance), default=str)},
@@ -314,13 +324,21 @@ _KNOWLEDGE_COLUMNS = (
     ("relation", "string"),
     ("subject", "string"),
     ("question", "string"),
-    ("answers", "list"),
+    ("answers", "strings"),
     ("split", "string"),
     *((name, "int") for name in COUNTS),
     ("p_greedy", "float"),
     ("p_sampled", "float"),
     ("category", "string"),
+    # Null for the sampled estimator; files of before the exact one lack them.
+    ("p_by_set", "floats"),
+    ("n_samples", "int"),
+    ("pruned", "float"),
+    ("uncertain", "bool"),
+    ("u", "float"),
+    ("flagged", "bool"),
 )
+_KNOWLEDGE_NEEDED = ("id", "relation", "subject", "question", "answers", "split", *COUNTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,10 +367,10 @@ def read_knowledge(path: Path | str) -> KnowledgeFile:
         table = pq.read_table(file)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file}: not a readable Parquet file ({error}); probe again") from error
-    needed = [name for name, _ in _KNOWLEDGE_COLUMNS if name not in ("p_greedy", "p_sampled", "category")]
-    if missing := [name for name in needed if name not in table.column_names]:
+    if missing := [name for name in _KNOWLEDGE_NEEDED if name not in table.column_names]:
         raise InputError(f"{file}: lacks the columns {missing}; found {table.column_names}")
-    rows = [_knowledge_of_row(row, f"{file} row {i}") for i, row in enumerate(table.select(needed).to_pylist())]
+    taken = [name for name in (*_KNOWLEDGE_NEEDED, *CHANCES) if name in table.column_names]
+    rows = [_knowledge_of_row(row, f"{file} row {i}") for i, row in enumerate(table.select(taken).to_pylist())]
     if not rows:
         raise InputError(f"{file}: holds no facts")
     recorded = (table.schema.metadata or {}).get(b"slick", b"{}")
@@ -365,11 +383,9 @@ def read_knowledge(path: Path | str) -> KnowledgeFile:
 
 def _knowledge_of_row(row: Mapping[str, Any], where: str) -> Knowledge:
     try:
-        knowledge = Knowledge(Fact.from_dict(row), **{name: int(row[name]) for name in COUNTS})
-        _ = knowledge.category
+        return Knowledge.of_record(Fact.from_dict(row), row)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a probed fact ({error})") from error
-    return knowledge
 
 
 def _knowledge_of_samples(run: Run) -> KnowledgeFile:

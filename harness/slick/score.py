@@ -13,10 +13,11 @@ from slick.facts import Fact, by_relation, facts_digest
 from slick.files import digest_of
 from slick.knowledge import CATEGORIES, Category
 from slick.matching import Matching, is_abstention, is_right
+from slick.metrics import summarise
 from slick.prompts import DEFAULT_FORM, PLAIN, Chat, form_prompt
 from slick.provenance import library_versions
 from slick.runs import Row, Run, RunWriter, read_run, sample_row
-from slick.sampled import greedy_kwargs, summarise
+from slick.sampled import greedy_kwargs
 
 TASK = "closed_book"
 CHUNK = 256

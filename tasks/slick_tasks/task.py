@@ -19,9 +19,10 @@ from lm_eval.utils import warning_once
 from slick.errors import InputError, RunError
 from slick.exemplars import ExemplarSets, check_pools, draw_exemplar_sets, exemplar_pools
 from slick.facts import Fact, of_split, sample_facts
+from slick.metrics import fact_metrics
 from slick.options import answer_priors
 from slick.prompts import Chat, form_prompt
-from slick.sampled import PAPER, Sampled, count_right, fact_metrics, greedy_kwargs, probe_prompts
+from slick.sampled import PAPER, Sampled, count_right, greedy_kwargs, probe_prompts
 from slick.score import answer_metrics
 from slick_tasks.knobs import Knobs, misspelt
 from slick_tasks.record import task_record

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import slick.runs
 from slick.errors import InputError
 from slick.facts import Fact
-from slick.knowledge import Knowledge
+from slick.knowledge import CHANCES, Chances, Knowledge
 from slick.runs import (
     KNOWLEDGE,
     PROGRESS,
@@ -353,6 +353,57 @@ def parquet(path: Path, change: Callable[[Any], Any], metadata: Mapping[str, str
     table = change(pq.read_table(path))
     pq.write_table(table if metadata is None else table.replace_schema_metadata(metadata), path)
     return path
+
+
+def exact_knowledge_of(i: int) -> Knowledge:
+    chances = Chances(tuple(j / 160**2 for j in range(i, i + TOTAL)), n_samples=i + 1, pruned=1e-7, uncertain=i == 2)
+    return Knowledge(FACTS[i], max(0, i - 3), TOTAL, before_right=1, before_total=5, chances=chances)
+
+
+def test_exact_knowledge_is_read_back(tmp_path: Path) -> None:
+    """Every digit of it, beside sampled knowledge, whose columns are null; u and flags stand there for readers."""
+    import pyarrow.parquet as pq
+
+    knowledge = [exact_knowledge_of(i) for i in range(TOTAL - 1)] + [knowledge_of(TOTAL - 1)]
+    file = tmp_path / "k.parquet"
+    write_knowledge(file, knowledge, {})
+    assert read_knowledge(file).knowledge == tuple(knowledge)
+    table = pq.read_table(file).to_pydict()
+    assert table["u"] == [k.u for k in knowledge]
+    assert table["flagged"] == [k.flagged for k in knowledge]
+    assert table["p_sampled"] == [k.p_sampled for k in knowledge]
+    assert [table[name][-1] for name in (*CHANCES, "u", "flagged")] == [None] * 6
+
+
+def test_knowledge_of_before_the_exact_estimator_is_read(tmp_path: Path) -> None:
+    """A file without its columns holds sampled knowledge."""
+    file = parquet(tmp_path / "k.parquet", lambda t: t.drop_columns([*CHANCES, "u", "flagged"]))
+    assert read_knowledge(file).knowledge == tuple(knowledge_of(i) for i in range(TOTAL))
+
+
+@pytest.mark.parametrize(
+    ("chances", "message"),
+    [
+        ({"p_by_set": [0.5] * (TOTAL - 1)}, "8 greedy answers but chances of 7 sets"),
+        ({"p_by_set": [1.5] * TOTAL}, "1.5 is no probability"),
+        ({"p_by_set": [None] * TOTAL}, "NoneType"),
+        ({"n_samples": None}, "NoneType"),
+        ({"n_samples": 0}, "0 samples a set cannot be"),
+    ],
+)
+def test_chances_that_cannot_be_are_named_by_their_row(tmp_path: Path, chances: dict[str, Any], message: str) -> None:
+    """As counts that cannot be."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "k.parquet"
+    write_knowledge(file, [exact_knowledge_of(0), exact_knowledge_of(1)], {})
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[1] |= chances
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
+    with pytest.raises(InputError, match=rf"k\.parquet row 1: not a probed fact \(.*{message}"):
+        read_knowledge(file)
 
 
 def test_knowledge_that_lacks_a_column_is_named(tmp_path: Path) -> None:
