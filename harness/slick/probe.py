@@ -15,9 +15,10 @@ from slick.files import digest_of
 from slick.knowledge import Knowledge
 from slick.matching import Matching
 from slick.metrics import fact_metrics, summarise
+from slick.processes import ALONE, Processes
 from slick.prompts import PLAIN, Chat
 from slick.provenance import library_versions
-from slick.runs import Row, Run, RunWriter, sample_row
+from slick.runs import Row, Run, RunWriter, read_run, sample_row
 from slick.sampled import PAPER, Sampled, count_right, probe_prompts
 
 TASK = "slick_probe"
@@ -71,28 +72,22 @@ class Probe:
         }
 
 
-def run_probe(probe: Probe, backend: Backend, out: Path) -> Run:
+def run_probe(probe: Probe, backend: Backend, out: Path, processes: Processes = ALONE) -> Run:
     """Probes every fact and writes a run into `out`; goes on where an interrupted run stopped.
 
-    Raises InputError when `out` holds something else. The finished run is returned, also when it was finished
-    before.
+    Of several processes, each with a backend of its own, each answers some of the chunks. Raises InputError when
+    `out` holds something else. The finished run is returned, also when it was finished before.
     """
-    from tqdm import tqdm
-
     start = time.monotonic()
     facts = list(probe.facts)
-    writer = RunWriter(out, TASK, probe.settings(backend), total=len(facts), chunk=CHUNK)
-    if writer.finished:
-        from slick.runs import read_run
-
-        return read_run(out)
-    sets = probe.exemplar_sets()
-    with tqdm(total=len(facts), initial=writer.done, desc="Probing", unit="fact") as bar:
-        for first in range(writer.done, len(facts), CHUNK):
-            chunk = facts[first : first + CHUNK]
-            writer.commit(_probe_chunk(probe, backend, sets, first, chunk))
-            bar.update(len(chunk))
-    return _finish(probe, backend, writer, time.monotonic() - start)
+    settings = probe.settings(backend)
+    with RunWriter(out, TASK, settings, total=len(facts), chunk=CHUNK, processes=processes) as writer:
+        if writer.finished:
+            return read_run(out)
+        sets = probe.exemplar_sets()
+        for first in writer.chunks("Probing"):
+            writer.commit(_probe_chunk(probe, backend, sets, first, facts[first : first + CHUNK]))
+        return writer.finished_by(lambda: _finish(probe, backend, writer, time.monotonic() - start))
 
 
 def _probe_chunk(

@@ -14,6 +14,7 @@ from slick.files import digest_of
 from slick.knowledge import CATEGORIES, Category
 from slick.matching import Matching, is_abstention, is_right
 from slick.metrics import summarise
+from slick.processes import ALONE, Processes
 from slick.prompts import DEFAULT_FORM, PLAIN, Chat, form_prompt
 from slick.provenance import library_versions
 from slick.runs import Row, Run, RunWriter, read_run, sample_row
@@ -66,21 +67,20 @@ def answer_metrics(answer: str, fact: Fact, prior: str | None, matching: Matchin
     return metrics
 
 
-def run_score(score: Score, backend: Backend, out: Path) -> Run:
-    """Asks every fact once and writes a run into `out`; goes on where an interrupted run stopped."""
-    from tqdm import tqdm
+def run_score(score: Score, backend: Backend, out: Path, processes: Processes = ALONE) -> Run:
+    """Asks every fact once and writes a run into `out`; goes on where an interrupted run stopped.
 
+    Of several processes, each with a backend of its own, each answers some of the chunks.
+    """
     start = time.monotonic()
     facts = list(score.facts)
-    writer = RunWriter(out, TASK, score.settings(backend), total=len(facts), chunk=CHUNK)
-    if writer.finished:
-        return read_run(out)
-    with tqdm(total=len(facts), initial=writer.done, desc="Scoring", unit="fact") as bar:
-        for first in range(writer.done, len(facts), CHUNK):
-            chunk = facts[first : first + CHUNK]
-            writer.commit(_score_chunk(score, backend, first, chunk))
-            bar.update(len(chunk))
-    return _finish(score, backend, writer, time.monotonic() - start)
+    settings = score.settings(backend)
+    with RunWriter(out, TASK, settings, total=len(facts), chunk=CHUNK, processes=processes) as writer:
+        if writer.finished:
+            return read_run(out)
+        for first in writer.chunks("Scoring"):
+            writer.commit(_score_chunk(score, backend, first, facts[first : first + CHUNK]))
+        return writer.finished_by(lambda: _finish(score, backend, writer, time.monotonic() - start))
 
 
 def _score_chunk(score: Score, backend: Backend, first: int, facts: Sequence[Fact]) -> list[Row]:
