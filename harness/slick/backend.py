@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slick.errors import InputError, RunError
+from slick.processes import ALONE, Processes
 from slick.prompts import PLAIN, Chat
 from slick.provenance import adapter_base, check_model, fingerprint, is_adapter
 
@@ -107,10 +108,12 @@ def load_backend(
     *,
     batch_size: int = 64,
     device: str | None = None,
+    processes: Processes = ALONE,
 ) -> Backend:
     """Loads `model` (a directory, an adapter's directory, a hub or served name) through lm-eval's backend `name`.
 
-    Raises InputError for an unknown backend, an unusable model directory or an argument it does not take.
+    Of several processes each loads a whole model for itself. Raises InputError for an unknown backend, an unusable
+    model directory or an argument it does not take.
     """
     if batch_size < 1:
         raise InputError(f"--batch-size {batch_size}: expected at least 1")
@@ -127,9 +130,11 @@ def load_backend(
     if taken := sorted({*own, "pretrained", "model", "peft"} & {*(args or {})}):
         raise InputError(f"--model-args {', '.join(taken)}: give the model, or an adapter's directory, with --model")
     arguments = {**own, **(args or {})}
-    extra = {"batch_size": batch_size, "device": device or _default_device(kind)}
+    _check_processes(name, kind, arguments, processes)
+    extra = {"batch_size": batch_size, "device": _device(kind, device, processes)}
     try:
-        lm = kind.create_from_arg_obj(arguments, extra)
+        with processes.apart():
+            lm = kind.create_from_arg_obj(arguments, extra)
     except Exception as error:  # loaders of other people's files raise anything
         if _out_of_memory(error):
             raise RunError(f"{model}: out of memory while it was loaded ({error})") from error
@@ -157,12 +162,46 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
-def _default_device(kind: Any) -> str | None:
-    """cpu for an in-process transformers model on a machine without a GPU: its own default is always cuda."""
+def _device(kind: Any, device: str | None, processes: Processes) -> str | None:
+    """Where the model goes: of several processes, each to the GPU of its number on its machine.
+
+    cpu for an in-process transformers model on a machine without a GPU: its own default is always cuda.
+    """
     import torch
     from lm_eval.models.huggingface import HFLM
 
-    return "cpu" if issubclass(kind, HFLM) and not torch.cuda.is_available() else None
+    if not issubclass(kind, HFLM):
+        return device
+    if not torch.cuda.is_available():
+        return device or "cpu"
+    if processes.alone or device not in (None, "cuda"):
+        return device
+    if processes.local >= torch.cuda.device_count():
+        raise InputError(
+            f"process {processes.local} of this machine has no GPU, {torch.cuda.device_count()} are visible; "
+            "start as many processes as GPUs, or name the device that they share, as in --device cuda:0"
+        )
+    torch.cuda.set_device(processes.local)
+    return f"cuda:{processes.local}"
+
+
+def _check_processes(name: str, kind: Any, arguments: Mapping[str, Any], processes: Processes) -> None:
+    """Raise InputError for a backend that several processes cannot each have for themselves."""
+    from lm_eval.models.api_models import TemplateAPI
+    from lm_eval.models.huggingface import HFLM
+
+    if processes.alone:
+        return
+    if not issubclass(kind, (HFLM, TemplateAPI)):
+        raise InputError(
+            f"--backend {name}: not known to run in {processes.size} processes side by side; start one process, and "
+            "spread the model with --model-args (vllm: tensor_parallel_size, data_parallel_size)"
+        )
+    if spread := [option for option in ("parallelize", "tp_plan") if arguments.get(option)]:
+        raise InputError(
+            f"--model-args {', '.join(spread)}: {processes.size} processes each load a whole model; "
+            "start one process, or leave it out"
+        )
 
 
 def _model_argument(kind: Any, model: str) -> dict[str, str]:

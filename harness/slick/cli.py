@@ -16,6 +16,7 @@ import typer
 
 from slick import __version__
 from slick.errors import EXIT_INPUT, EXIT_RUN, SlickError
+from slick.processes import speaks
 
 # The order in which a user meets the verbs; others follow by name.
 _ORDER = ("demo", "probe", "mix", "tune", "score", "report", "lab", "tasks-path")
@@ -82,7 +83,8 @@ def run(arguments: list[str] | None = None) -> int:
         _complain(str(error))
         return error.exit_code
     except _UsageError as error:
-        cast(Any, error).show()
+        if speaks(usage=True):
+            cast(Any, error).show()
         return EXIT_INPUT
     except (typer.Abort, KeyboardInterrupt):
         _complain("interrupted; repeat the command to go on where it stopped")
@@ -101,6 +103,8 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _complain(message: str) -> None:
+    if not speaks():
+        return
     # A lone surrogate in a message must not turn an error into a traceback.
     safe = message.encode("utf-8", "backslashreplace").decode()
     print(f"slick: error: {safe}", file=sys.stderr)

@@ -52,9 +52,11 @@ def probe(
     """
     from slick.exemplars import check_pools, exemplar_pools, pools_from_file
     from slick.probe import Probe, run_probe
+    from slick.processes import joined
     from slick.reader import read_facts
     from slick.sampled import Sampled
 
+    processes = joined()
     estimator = Sampled(n_exemplar_sets, n_exemplars, n_samples, temperature, top_k, max_gen_toks, n_before).check()
     selection = o.select(facts, split=split, relations=relations, limit=limit, seed=seed)
     if exemplars:
@@ -77,8 +79,10 @@ def probe(
         ),
         loaded,
         out,
+        processes,
     )
-    _print_probe(run)
+    if processes.first:
+        _print_probe(run)
 
 
 def score(
@@ -109,11 +113,13 @@ def score(
       slick score --model runs/known/model --knowledge runs/probe --out runs/known-score
     """
     from slick.errors import InputError
+    from slick.processes import joined
     from slick.prompts import check_form
     from slick.runs import read_knowledge
     from slick.score import Score, run_score
     from slick.training import read_training
 
+    processes = joined()
     if not facts and not knowledge:
         raise InputError("nothing to score: give --facts, or --knowledge with the facts of a probe, or both")
     known = read_knowledge(knowledge) if knowledge else None
@@ -148,8 +154,10 @@ def score(
         ),
         loaded,
         out,
+        processes,
     )
-    _print_score(run)
+    if processes.first:
+        _print_score(run)
 
 
 def _print_probe(run: Run) -> None:

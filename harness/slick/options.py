@@ -95,5 +95,7 @@ def answer_priors(source: Sequence[Fact], pools: Mapping[str, Sequence[Fact]] | 
 def open_backend(name: str, model: str, model_args: Sequence[str], batch_size: int, device: str) -> Backend:
     """Loads the backend that the shared options describe."""
     from slick.backend import load_backend, parse_model_args
+    from slick.processes import joined
 
-    return load_backend(name, model, parse_model_args(model_args), batch_size=batch_size, device=device or None)
+    arguments = parse_model_args(model_args)
+    return load_backend(name, model, arguments, batch_size=batch_size, device=device or None, processes=joined())
