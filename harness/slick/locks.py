@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -34,7 +35,7 @@ class Lock:
                     "wait until it ends, or choose another --out"
                 )
             # Its last holder may have removed the file between our opening and our locking of it.
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if _is(path, file):
                 break
             file.close()
         file.seek(0)
@@ -46,8 +47,17 @@ class Lock:
     def release(self) -> None:
         """Removes the file, then lets go of it; does nothing the second time."""
         if not self._file.closed:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink()
             self._file.close()
+
+
+def _is(path: Path, file: IO[str]) -> bool:
+    """Whether `file` is what stands at `path` now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _locked(file: IO[str]) -> bool:
