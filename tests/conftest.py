@@ -13,6 +13,8 @@ from slick.facts import Fact
 # Before torch is imported, and for the commands that tests start: on small models a second thread gains little,
 # and where other processes use the cores its waiting costs tenfold (130 answers: 0.7 s against 6.6 s).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test reads or fills the user's response store; those that are about a store name one of their own.
+os.environ["SLICK_STORE"] = "0"
 
 # A deadline is a wall-clock assertion, and fails on a busy machine.
 settings.register_profile("slick", deadline=None)
