@@ -161,15 +161,26 @@ def score(
 
 
 def _print_probe(run: Run) -> None:
-    from slick.knowledge import CATEGORIES
-    from slick.terminal import print_table, share
+    from slick.knowledge import CATEGORIES, Category
+    from slick.terminal import expected_share, percent, print_table, share
 
     found = next(iter(run.results["results"].values()))
     n = int(found["sample_len"])
-    rows = [(str(c), *share(found[f"{c.metric},none"], n)) for c in CATEGORIES]
-    if "answer_prior,none" in found:
-        rows.append(("answer prior", *share(found["answer_prior,none"], n)))
-    print_table(f"{n} facts probed", ("", "facts", "share", "90 % interval"), rows)
+    exact = "flagged,none" in found
+    by_samples = (Category.WEAKLY_KNOWN, Category.UNKNOWN)
+    rows = []
+    for c in CATEGORIES:
+        of = expected_share if exact and c in by_samples else share
+        kept = found.get(f"keeps_{c.metric},none")
+        rows.append((str(c), *of(found[f"{c.metric},none"], n), "undefined" if kept is None else percent(kept)))
+    others = {"answer prior": "answer_prior"}
+    if exact:
+        others = {"flagged": "flagged", "numerically uncertain": "uncertain"} | others
+    rows += [(name, *share(found[f"{m},none"], n), "") for name, m in others.items() if f"{m},none" in found]
+    print_table(f"{n} facts probed", ("", "facts", "share", "90 % interval", "kept by other exemplars"), rows)
+    if exact:
+        print("WeaklyKnown and Unknown: expected facts, from the chance that samples would be right.")
+        print("flagged: facts of which samples may well say the one or the other (5 to 95 %).")
     print(run.path)
 
 

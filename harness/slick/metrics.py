@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from slick.knowledge import Knowledge
+from slick.knowledge import Knowledge, unknown_noise
 from slick.matching import Matching, is_right
+from slick.redraw import chance_kept, mean_kept
 from slick.statistics import share_error
 
 
@@ -44,6 +45,19 @@ def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
         if len(values) != len(rows):
             summary[f"{name}_n,none"] = len(values)
     return summary
+
+
+def probe_metrics(knowledge: Sequence[Knowledge]) -> dict[str, float]:
+    """What only all facts of a probe together tell, keyed as in lm-eval's results.
+
+    keeps_…: the mean chance that other exemplar sets keep the category, left out where it is undefined.
+    unknown_sampling_error: what drawing samples would add to the expected share of Unknown, by the exact estimator.
+    """
+    kept = mean_kept(knowledge, chance_kept(knowledge))
+    found = {f"keeps_{group.metric if group else 'category'},none": mean for group, mean in kept.items()}
+    if knowledge and all(k.chances is not None for k in knowledge):
+        found["unknown_sampling_error,none"] = unknown_noise(knowledge) / len(knowledge)
+    return found
 
 
 def _mean_error(values: Sequence[float], mean: float) -> float | None:

@@ -14,7 +14,7 @@ from slick.facts import Fact, by_relation, facts_digest
 from slick.files import digest_of
 from slick.knowledge import Knowledge
 from slick.matching import Matching
-from slick.metrics import fact_metrics, summarise
+from slick.metrics import fact_metrics, probe_metrics, summarise
 from slick.processes import ALONE, Processes
 from slick.prompts import PLAIN, Chat
 from slick.provenance import library_versions
@@ -176,7 +176,7 @@ def _finish(probe: Probe, backend: Backend, writer: RunWriter, seconds: float) -
         "priors": dict(probe.priors),
     }
     return writer.finish(
-        summarise(metrics),
+        {**summarise(metrics), **probe_metrics(knowledge)},
         provenance=provenance,
         knowledge=knowledge,
         per_relation=per_relation if len(relations) > 1 else None,

@@ -27,6 +27,7 @@ from slick.lm_eval_results import knowledge_of_answers, provenance_of_tasks
 from slick.locks import Lock
 from slick.parts import Extent, whole_chunks
 from slick.processes import ALONE, Processes
+from slick.redraw import chance_kept
 
 SCHEMA = 1
 PROGRESS = "progress.json"
@@ -455,7 +456,7 @@ def write_knowledge(path: Path, knowledge: Sequence[Knowledge], provenance: Mapp
     import pyarrow.parquet as pq
 
     columns: dict[str, list[Any]] = {name: [] for name, _ in _KNOWLEDGE_COLUMNS}
-    for k in knowledge:
+    for k, kept in zip(knowledge, chance_kept(knowledge), strict=True):
         row = {
             **k.fact.as_dict(),
             **dict.fromkeys(CHANCES),
@@ -465,6 +466,7 @@ def write_knowledge(path: Path, knowledge: Sequence[Knowledge], provenance: Mapp
             "category": str(k.category),
             "u": k.u,
             "flagged": k.flagged,
+            "keeps": kept,
         }
         for name, values in columns.items():
             values.append(row[name])
@@ -502,6 +504,8 @@ _KNOWLEDGE_COLUMNS = (
     ("uncertain", "bool"),
     ("u", "float"),
     ("flagged", "bool"),
+    # Null where it is undefined; by either estimator.
+    ("keeps", "float"),
 )
 _KNOWLEDGE_NEEDED = ("id", "relation", "subject", "question", "answers", "split", *COUNTS)
 

@@ -48,8 +48,12 @@ def z_value(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2)
 
 
-def wilson(right: int, n: int, level: float = LEVEL) -> Estimate | None:
-    """A share with Wilson's score interval (Wilson 1927); None for n = 0."""
+def wilson(right: float, n: int, level: float = LEVEL) -> Estimate | None:
+    """A share with Wilson's score interval (Wilson 1927); None for n = 0.
+
+    right may be an expected number. Of all quantities between 0 and 1 with one mean, those that are 0 or 1 vary most,
+    so that the interval of a mean chance is then at least as wide as it need be, also where all chances are alike.
+    """
     if not 0 <= right <= n:
         raise ValueError(f"{right} of {n} cannot be")
     if n == 0:
@@ -60,8 +64,8 @@ def wilson(right: int, n: int, level: float = LEVEL) -> Estimate | None:
     centre = (p + z * z / (2 * n)) / scale
     half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # At 0 and n the limit is exactly the edge; rounding must not move it inside.
-    low = 0.0 if right == 0 else centre - half
-    high = 1.0 if right == n else centre + half
+    low = 0.0 if right == 0 else max(0.0, centre - half)
+    high = 1.0 if right == n else min(1.0, centre + half)
     return Estimate(p, Interval(low, high, level), n, "Wilson")
 
 

@@ -30,6 +30,17 @@ def share(value: float, n: int) -> tuple[str, str, str]:
     return f"{right}", percent(value), interval(estimate.interval if estimate else None)
 
 
+def expected_share(value: float, n: int) -> tuple[str, str, str]:
+    """As `share`, of a mean chance: the count is an expected one."""
+    estimate = wilson(value * n, n)
+    count = f"{value * n:.1f}"
+    return (
+        "<0.1" if value > 0 and count == "0.0" else count,
+        percent(value),
+        interval(estimate.interval if estimate else None),
+    )
+
+
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console

@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 
 from slick.cli import run
+from slick.commands import _print_probe as print_probe
 from slick.facts import Fact
-from slick.runs import KNOWLEDGE, read_knowledge, read_run, read_samples
+from slick.knowledge import CATEGORIES, Chances, Knowledge
+from slick.matching import Matching
+from slick.metrics import fact_metrics, probe_metrics, summarise
+from slick.runs import KNOWLEDGE, Run, read_knowledge, read_run, read_samples
+from slick.terminal import percent
 
 QUICK = ["--n-exemplar-sets", "2", "--n-exemplars", "2", "--n-samples", "2", "--n-before", "1", "--max-gen-toks", "4"]
 
@@ -58,6 +63,29 @@ def test_a_probe_prints_its_shares_and_writes_its_run(
     knowledge = read_knowledge(tmp_path / "run").knowledge
     assert len(knowledge) == 12
     assert {(k.greedy_total, k.before_total) for k in knowledge} == {(2, 1)}
+
+
+def test_an_exact_probe_prints_expected_shares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What samples decide is expected, with the flagged facts; how firm a category is stands beside it."""
+    knowledge = [
+        Knowledge(Fact.create(f"Q{i}?", ["a"]), i % 4, 3, chances=Chances((0.01 * (i % 7),) * 3)) for i in range(60)
+    ]
+    metrics = [fact_metrics(k, "b", Matching.STRICT) for k in knowledge]
+    found = {**summarise(metrics), **probe_metrics(knowledge)}
+    print_probe(Run(tmp_path, {"results": {"slick_probe": found}}))
+    out = capsys.readouterr().out
+    lines = {line.split("  ")[1].strip(): line.split() for line in out.splitlines() if "[" in line}
+    assert list(lines) == [*CATEGORIES, "flagged", "numerically uncertain", "answer prior"]
+    assert lines["HighlyKnown"][1] == "15"
+    unknown = sum(k.u or 0 for k in knowledge)
+    assert lines["Unknown"][1] == f"{unknown:.1f}"
+    assert lines["WeaklyKnown"][1] == f"{15 - unknown:.1f}"
+    assert lines["flagged"][1] == str(sum(bool(k.flagged) for k in knowledge))
+    for category in CATEGORIES:
+        assert lines[category][-1] == percent(found[f"keeps_{category.metric},none"])
+    assert "WeaklyKnown and Unknown: expected facts" in out
+    print_probe(Run(tmp_path, {"results": {"slick_probe": summarise(metrics[:4])}}))
+    assert capsys.readouterr().out.count("undefined") == 4
 
 
 def test_a_repeated_probe_prints_the_same_and_changes_nothing(

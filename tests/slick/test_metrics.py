@@ -10,7 +10,8 @@ import pytest
 from slick.facts import Fact
 from slick.knowledge import Category, Chances, Knowledge, expected_shares
 from slick.matching import Matching
-from slick.metrics import fact_metrics, summarise
+from slick.metrics import fact_metrics, probe_metrics, summarise
+from slick.redraw import chance_kept
 
 FACT = Fact.create("Where is A?", ["B", "Bee"])
 
@@ -90,3 +91,26 @@ def test_the_mean_of_chances_is_the_expected_share_with_its_error_over_facts() -
     shares = expected_shares(knowledge)
     assert [found[f"{c.metric},none"] for c in Category] == pytest.approx([shares[c] for c in Category])
     assert found["unknown_stderr,none"] == pytest.approx(np.std([0.5, 0.75, 0], ddof=1) / math.sqrt(3))
+
+
+def test_a_probe_as_a_whole_tells_how_firm_its_categories_are() -> None:
+    """Mean chances to keep a category, and what drawing samples would add to Unknown's share; nothing undefined."""
+    facts = [Fact.create(f"Q{i}?", ["a"]) for i in range(60)]
+    exact = [Knowledge(f, i % 4, 3, chances=Chances((0.01 * (i % 7),) * 3)) for i, f in enumerate(facts)]
+    found = probe_metrics(exact)
+    kept = chance_kept(exact)
+    assert list(found) == [
+        "keeps_category,none",
+        "keeps_highly_known,none",
+        "keeps_maybe_known,none",
+        "keeps_weakly_known,none",
+        "keeps_unknown,none",
+        "unknown_sampling_error,none",
+    ]
+    assert found["keeps_category,none"] == pytest.approx(np.mean([chance or 0 for chance in kept]))
+    u = [k.u or 0 for k in exact]
+    assert found["unknown_sampling_error,none"] == pytest.approx(math.sqrt(sum(x * (1 - x) for x in u)) / 60)
+    sampled = [Knowledge(f, i % 4, 3, 0, 48) for i, f in enumerate(facts)]
+    assert list(probe_metrics(sampled)) == ["keeps_highly_known,none", "keeps_maybe_known,none"]
+    assert list(probe_metrics(exact[:3])) == ["unknown_sampling_error,none"]
+    assert probe_metrics([]) == {}

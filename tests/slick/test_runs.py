@@ -16,6 +16,7 @@ import slick.runs
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import CHANCES, Chances, Knowledge
+from slick.redraw import chance_kept
 from slick.runs import (
     KNOWLEDGE,
     PROGRESS,
@@ -375,9 +376,21 @@ def test_exact_knowledge_is_read_back(tmp_path: Path) -> None:
     assert [table[name][-1] for name in (*CHANCES, "u", "flagged")] == [None] * 6
 
 
+def test_the_chance_to_keep_a_category_stands_beside_it(tmp_path: Path) -> None:
+    """Of enough facts it is `chance_kept`'s; of too few it is null, never 0 or 1."""
+    import pyarrow.parquet as pq
+
+    facts = [Fact.create(f"Q{i}?", ["a"]) for i in range(40)]
+    knowledge = [Knowledge(fact, i % (TOTAL + 1), TOTAL, 1, 16) for i, fact in enumerate(facts)]
+    for written in (knowledge, knowledge[:5]):
+        write_knowledge(tmp_path / "k.parquet", written, {})
+        assert pq.read_table(tmp_path / "k.parquet").to_pydict()["keeps"] == chance_kept(written)
+    assert chance_kept(knowledge[:5]) == [None] * 5
+
+
 def test_knowledge_of_before_the_exact_estimator_is_read(tmp_path: Path) -> None:
     """A file without its columns holds sampled knowledge."""
-    file = parquet(tmp_path / "k.parquet", lambda t: t.drop_columns([*CHANCES, "u", "flagged"]))
+    file = parquet(tmp_path / "k.parquet", lambda t: t.drop_columns([*CHANCES, "u", "flagged", "keeps"]))
     assert read_knowledge(file).knowledge == tuple(knowledge_of(i) for i in range(TOTAL))
 
 

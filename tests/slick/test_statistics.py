@@ -79,6 +79,20 @@ def test_wilson_holds_its_share_and_stays_inside(counts: tuple[int, int]) -> Non
     assert (high == 1) is (right == n)
 
 
+@given(st.integers(1, 10**6), st.floats(0, 1))
+def test_wilson_takes_an_expected_number(n: int, share: float) -> None:
+    """Between the intervals of the whole numbers around it; inside [0, 1] for the smallest of them."""
+    found = wilson(share * n, n)
+    below, above = wilson(math.floor(share * n), n), wilson(math.ceil(share * n), n)
+    assert found is not None
+    assert below is not None
+    assert above is not None
+    slack = 1e-12
+    for low, middle, high in zip(limits(below.interval), limits(found.interval), limits(above.interval), strict=True):
+        assert low - slack <= middle <= high + slack
+    assert 0 <= limits(found.interval)[0] <= limits(found.interval)[1] <= 1
+
+
 def test_an_undefined_interval_is_none() -> None:
     """No facts, or one fact where a variance is needed: None, never ±0."""
     assert wilson(0, 0) is None

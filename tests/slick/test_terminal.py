@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slick.statistics import Interval
-from slick.terminal import interval, percent, print_table, share
+from slick.terminal import expected_share, interval, percent, print_table, share
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,13 @@ def test_a_share_of_facts_comes_with_its_interval() -> None:
     """Count, percentage and Wilson's 90 % interval; undefined for no facts."""
     assert share(1 / 3, 12) == ("4", "33.3", "[15.9, 56.9]")
     assert share(0.0, 0) == ("0", "0.0", "undefined")
+
+
+def test_an_expected_share_has_an_expected_count() -> None:
+    """A mean chance is no count; chances that are all alike, or all next to 0, do not make its interval vanish."""
+    assert expected_share(1 / 3, 10) == ("3.3", "33.3", "[14.8, 58.9]")
+    assert expected_share(0.0001, 10) == ("<0.1", "<0.1", "[<0.1, 21.3]")
+    assert expected_share(0.0, 0) == ("0.0", "0.0", "undefined")
 
 
 def test_a_table_prints_text_and_obeys_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
