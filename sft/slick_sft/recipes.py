@@ -179,7 +179,7 @@ def _pools(facts: Iterable[Knowledge], seed: int) -> dict[str, Groups]:
     A key depends on the seed and the fact alone, so that a draw never depends on what else was probed.
     """
     # Equal ids are told apart by what was measured, so that their order in the file cannot matter.
-    ordered = sorted(facts, key=lambda k: (k.fact.relation, k.fact.id, k.greedy_right, k.sampled_right))
+    ordered = sorted(facts, key=lambda k: (k.fact.relation, k.fact.id, k.greedy_right, k.sampled_right, _by_set(k)))
     copies: Counter[tuple[str, str]] = Counter()
     pools: dict[str, dict[Category, list[tuple[str, Knowledge]]]] = {}
     for k in ordered:
@@ -189,6 +189,10 @@ def _pools(facts: Iterable[Knowledge], seed: int) -> dict[str, Groups]:
         key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         pools.setdefault(k.fact.relation, {c: [] for c in CATEGORIES})[k.category].append((key, k))
     return dict(pools)
+
+
+def _by_set(k: Knowledge) -> tuple[float, ...]:
+    return k.chances.p_by_set if k.chances else ()
 
 
 def _counts(groups: Groups) -> dict[Category, int]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from slick.errors import InputError
 from slick.facts import Fact
-from slick.knowledge import CATEGORIES, KNOWN, Category, Knowledge
+from slick.knowledge import CATEGORIES, KNOWN, Category, Chances, Knowledge
 from slick_sft.recipes import (
     Recipe,
     category_counts_by_relation,
@@ -170,6 +170,16 @@ def test_one_fact_probed_twice_does_not_depend_on_the_order() -> None:
     """A fact that two probes put into two categories is drawn the same way, whichever stands first."""
     world = probed({"A": (2, 2, 2, 2)})
     twice = [*world, *(Knowledge(k.fact, 0, 10, 5, 160) for k in world if k.category is Category.UNKNOWN)]
+    for seed in range(20):
+        assert mix(twice, Recipe.share(0.5), seed) == mix(twice[::-1], Recipe.share(0.5), seed)
+
+
+def test_one_fact_probed_twice_by_the_exact_estimator_does_not_depend_on_the_order() -> None:
+    """Facts without counts of samples are told apart by their chances."""
+    unsure, sure = Chances((1e-3,) * 10), Chances((1e-9,) * 10)
+    known = [k for k in probed({"A": (2, 2, 2, 2)}) if k.category in KNOWN]
+    unknown = [k.fact for k in probed({"A": (0, 0, 0, 2)})]
+    twice = [*known, *(Knowledge(fact, 0, 10, chances=chances) for fact in unknown for chances in (unsure, sure))]
     for seed in range(20):
         assert mix(twice, Recipe.share(0.5), seed) == mix(twice[::-1], Recipe.share(0.5), seed)
 
