@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 from slick.matching import Matching, is_right, normalize
 
-# White space that `str.strip` removes, without the two characters that end a line, and starts of such characters.
+# White space that `str.strip` removes, without the two characters that end a line: of one byte, of several, and
+# the starts of the latter.
+_PLAIN_SPACE = b"\t\x0b\x0c\x1c\x1d\x1e\x1f "
 _SPACE = re.compile(
     rb"(?:[\t\x0b\x0c\x1c-\x1f ]|\xc2[\x85\xa0]|\xe1\x9a\x80"
     rb"|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)*"
@@ -84,8 +86,11 @@ class Accepted:
 
 
 def _behind_space(text: bytes) -> bytes:
-    match = _SPACE.match(text)
-    return text[match.end() :] if match else text
+    rest = text.lstrip(_PLAIN_SPACE)
+    if rest[:1] not in _HALF_SPACE:
+        return rest  # nearly always, and a tenth of the pattern's cost
+    match = _SPACE.match(rest)
+    return rest[match.end() :] if match else rest
 
 
 def _last_word(text: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ Pure but for numpy; the model stands behind `Teacher`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -78,8 +78,8 @@ class Row:
 class Heads:
     """The largest logits of the next token at some places, largest first.
 
-    tokens, logits: places × (top k and whatever ties with the k-th); places whose ties are fewer are filled up
-    with smaller ones. best: the argmax of each place.
+    tokens, logits: places × (at least the top k, and whatever ties with the k-th; smaller ones or -inf may
+    follow). best: the argmax of each place.
     """
 
     tokens: NDArray[np.int64]
@@ -90,8 +90,8 @@ class Heads:
 class Teacher(Protocol):
     """A model that is told what was written and says what it would write next."""
 
-    def heads(self, rows: Sequence[Row], top_k: int) -> Sequence[Heads]:
-        """For each row its `keep` places, in the order of the path."""
+    def heads(self, rows: Sequence[Row], top_k: int) -> Heads:
+        """The `keep` places of each row in the order of its path, row after row."""
         ...
 
     def usual(self, request: int, answer: str) -> Tokens:
@@ -142,17 +142,41 @@ def walk(
     steps = _Steps(vocabulary)
     waiting = list(range(len(walks)))
     while waiting:
-        rows = [
-            (i, node, _continuation(walks[i], node, i, teacher, vocabulary)) for i in waiting for node in walks[i].open
+        asked = [
+            (walks[i], node, Row(i, path, len(path) - len(node.path) + 1))
+            for i in waiting
+            for node in walks[i].open
+            for path in [_continuation(walks[i], node, i, teacher, vocabulary)]
         ]
-        asked = [Row(i, path, len(path) - len(node.path) + 1) for i, node, path in rows]
-        heads = teacher.heads(asked, requests[0].top_k)
+        heads = teacher.heads([row for _, _, row in asked], requests[0].top_k)
+        chances = _chances(heads, requests[0])
+        counts = (chances >= _IGNORE).sum(axis=1).tolist()
         for i in waiting:
             walks[i].open = []
-        for (i, node, path), head in zip(rows, heads, strict=True):
-            _follow(walks[i], node, path, _chances(head, walks[i].request), head, steps, prune)
+        first = 0
+        for w, node, row in asked:
+            _follow(w, node, row.path, _Places(heads, chances, counts, first - len(node.path)), steps, prune)
+            first += row.keep
         waiting = [i for i in waiting if walks[i].open]
     return [w.answer() for w in walks]
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """What the model says along one path: of the place behind n tokens at index first + n."""
+
+    heads: Heads
+    chances: NDArray[np.float64]
+    counts: list[int]
+    first: int
+
+    def tokens(self, place: int) -> list[int]:
+        """The tokens at a place that have any chance worth looking at."""
+        return self.heads.tokens[place, : self.counts[place]].tolist()  # type: ignore[no-any-return]
+
+    def shares(self, place: int) -> list[float]:
+        """Their chances."""
+        return self.chances[place, : self.counts[place]].tolist()  # type: ignore[no-any-return]
 
 
 def _continuation(w: _Walk, node: _Node, index: int, teacher: Teacher, vocabulary: Vocabulary) -> Tokens:
@@ -162,122 +186,107 @@ def _continuation(w: _Walk, node: _Node, index: int, teacher: Teacher, vocabular
     return (node.path + usual)[: max(w.request.max_gen_toks - 1, len(node.path))]
 
 
-def _chances(head: Heads, request: ExactRequest) -> NDArray[np.float64]:
+def _chances(heads: Heads, request: ExactRequest) -> NDArray[np.float64]:
     """Tempered and truncated chances of the next token: places × tokens, as transformers samples."""
     import numpy as np
 
-    logits = head.logits
-    if np.isnan(logits[:, 0]).any() or (logits[:, 0] == np.inf).any():
+    logits = heads.logits
+    if not np.isfinite(logits[:, 0]).all():
         raise RunError(
             "the model's logits are not numbers (NaN or infinite); its weights may be damaged, "
             "or its dtype too narrow: try --model-args dtype=float32"
         )
     k = min(request.top_k, logits.shape[1])
-    kept = logits >= logits[:, k - 1 : k]
-    powers = np.where(kept, np.exp((logits - logits[:, :1]) / request.temperature), 0.0)
+    powers = np.exp((logits - logits[:, :1]) / request.temperature)
+    powers[logits < logits[:, k - 1 : k]] = 0.0
     chances: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return chances
 
 
-def _follow(
-    w: _Walk, start: _Node, path: Tokens, chances: NDArray[np.float64], head: Heads, steps: _Steps, prune: float
-) -> None:
+def _follow(w: _Walk, start: _Node, path: Tokens, places: _Places, steps: _Steps, prune: float) -> None:
     """Walks from `start` as far as the places along `path` reach; what leaves them is opened for the next round."""
-    first = len(start.path)
     node: _Node | None = start
     while node is not None:
-        place = len(node.path) - first
         ahead = path[len(node.path)] if len(node.path) < len(path) else None
-        node = _expand(w, node, chances[place], head, place, ahead, steps, prune)
+        node = _expand(w, node, places, ahead, steps, prune)
 
 
-def _expand(
-    w: _Walk,
-    node: _Node,
-    chances: NDArray[np.float64],
-    head: Heads,
-    place: int,
-    ahead: int | None,
-    steps: _Steps,
-    prune: float,
-) -> _Node | None:
-    """Takes every next token of `node`; returns the child whose own next tokens this pass has as well."""
-    best = int(head.best[place])
+def _expand(w: _Walk, node: _Node, places: _Places, ahead: int | None, steps: _Steps, prune: float) -> _Node | None:
+    """Takes every next token of `node`; returns the child `ahead`, whose own next tokens this pass has as well."""
+    place = places.first + len(node.path)
+    best = int(places.heads.best[place])
     if node.greedy:
-        _greedy_step(w, node, head, place, best, steps)
+        _greedy_step(w, node, places.heads, place, best, steps)
     found: _Node | None = None
     left = node.chance
     last = len(node.path) + 1 == w.request.max_gen_toks
-    for token, share in _likely(head.tokens[place], chances, _IGNORE / node.chance, best if node.greedy else None):
+    taken = steps.behind(w.accepted, node.text)
+    for token, share in zip(places.tokens(place), places.shares(place), strict=True):
         chance = node.chance * share
+        # The argmax comes first, but for ties with it.
+        if chance < _IGNORE and not (node.greedy and share):
+            break
         left -= chance
-        text = steps.take(w.accepted, node.text, token)
-        if text is True:
+        text = taken.get(token)
+        if text is None:
+            text = steps.take(w.accepted, node.text, token)
+        if text is False:
+            continue
+        greedy = node.greedy and token == best
+        if text is True or (last and w.accepted.right(text)):
             w.p += chance
-        elif isinstance(text, bytes):
-            greedy = node.greedy and token == best
-            if last:
-                w.p += chance if w.accepted.right(text) else 0.0
-            elif chance < prune and not greedy:
-                w.pruned += chance
+        elif last:
+            continue
+        elif chance < prune and not greedy:
+            w.pruned += chance
+        else:
+            child = _Node((*node.path, token), text, chance, greedy)
+            if token == ahead:
+                found = child
             else:
-                child = _Node((*node.path, token), text, chance, greedy)
-                if token == ahead:
-                    found = child
-                else:
-                    w.open.append(child)
-    w.pruned += max(left, 0.0) if left > 1e-12 else 0.0
+                w.open.append(child)
+    # Tokens that were not looked at; less than that is rounding.
+    w.pruned += left if left > 1e-12 else 0.0
     return found
 
 
-def _likely(
-    tokens: NDArray[np.int64], chances: NDArray[np.float64], least: float, always: int | None
-) -> Iterator[tuple[int, float]]:
-    """Tokens in falling order of chance down to `least`, and `always` in any case."""
-    count = max(int((chances >= least).sum()), 1)
-    for token, chance in zip(tokens[:count].tolist(), chances[:count].tolist(), strict=True):
-        if chance > 0:
-            yield token, chance
-            if token == always:
-                always = None
-    if always is not None:
-        yield from ((t, c) for t, c in zip(tokens.tolist(), chances.tolist(), strict=True) if t == always)
-
-
-def _greedy_step(w: _Walk, node: _Node, head: Heads, place: int, best: int, steps: _Steps) -> None:
+def _greedy_step(w: _Walk, node: _Node, heads: Heads, place: int, best: int, steps: _Steps) -> None:
     """Settles the greedy answer where the largest logit ends it, and how near the next logit came to another end."""
-    logits = head.logits[place]
     outcome = steps.take(w.accepted, node.text, best)
-    if isinstance(outcome, bytes) and len(node.path) + 1 == w.request.max_gen_toks:
+    if len(node.path) + 1 == w.request.max_gen_toks and not isinstance(outcome, bool):
         outcome = w.accepted.right(outcome)
-    if outcome is True:
-        w.greedy = True
+    w.greedy = w.greedy or outcome is True
+    logits = heads.logits[place].tolist()
     # A rival only matters if it would lead elsewhere: two dead ends are one.
-    for token, logit in zip(head.tokens[place].tolist(), logits.tolist(), strict=True):
-        gap = float(logits[0] - logit)
+    for token, logit in zip(heads.tokens[place].tolist(), logits, strict=True):
+        gap = logits[0] - logit
         if gap >= w.gap:
             break
-        if token == best:
-            continue
-        other = steps.take(w.accepted, node.text, token)
-        if other is not outcome:
+        if token != best and steps.take(w.accepted, node.text, token) is not outcome:
             w.gap = gap
             break
 
 
 class _Steps:
-    """What a text becomes with one more token, remembered: the text of a start of a right answer, True where the
-    answer has ended rightly, False where it has not or never will."""
+    """What a text becomes with one more token, remembered by fact and text.
+
+    A step is the longer text where that may still become a right answer, True where the answer has ended
+    rightly, False where it has not or never will.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self._taken: dict[int, dict[tuple[bytes, int], bytes | bool]] = {}
+        self._taken: dict[tuple[int, bytes], dict[int, bytes | bool]] = {}
+
+    def behind(self, accepted: Accepted, text: bytes) -> dict[int, bytes | bool]:
+        """The steps taken so far from `text`, by token."""
+        return self._taken.setdefault((id(accepted), text), {})
 
     def take(self, accepted: Accepted, text: bytes, token: int) -> bytes | bool:
-        taken = self._taken.setdefault(id(accepted), {})
-        found = taken.get((text, token))
+        taken = self.behind(accepted, text)
+        found = taken.get(token)
         if found is None:
-            found = taken[text, token] = self._take(accepted, text, token)
+            found = taken[token] = self._take(accepted, text, token)
         return found
 
     def _take(self, accepted: Accepted, text: bytes, token: int) -> bytes | bool:

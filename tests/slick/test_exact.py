@@ -32,12 +32,12 @@ class Toy:
         drawn = [rng.gauss(0, 2) for _ in self.vocabulary.pieces]
         return [float(round(x)) for x in drawn] if self.rounded else drawn
 
-    def heads(self, rows: Sequence[Row], top_k: int) -> list[Heads]:
+    def heads(self, rows: Sequence[Row], top_k: int) -> Heads:
         self.rounds += 1
-        return [
-            _heads([self.logits(row.request, row.path[:n]) for n in _last(len(row.path), row.keep)], top_k)
-            for row in rows
-        ]
+        places = [(row.request, row.path[:n]) for row in rows for n in _last(len(row.path), row.keep)]
+        logits = np.array([self.logits(request, path) for request, path in places])
+        order = np.argsort(-logits, axis=1, kind="stable")
+        return Heads(order, np.take_along_axis(logits, order, axis=1), logits.argmax(axis=1))
 
     def usual(self, request: int, answer: str) -> Tokens:
         return self.vocabulary.segment(f" {answer}".encode())
@@ -45,12 +45,6 @@ class Toy:
 
 def _last(length: int, keep: int) -> range:
     return range(length + 1 - keep, length + 1)
-
-
-def _heads(places: list[list[float]], top_k: int) -> Heads:
-    logits = np.array(places)
-    order = np.argsort(-logits, axis=1, kind="stable")
-    return Heads(order, np.take_along_axis(logits, order, axis=1), logits.argmax(axis=1))
 
 
 def _every_output(

@@ -1,0 +1,264 @@
+"""Runs batches of token rows through a causal transformers model, what rows have in common only once.
+
+The keys and values of a shared beginning are computed once and copied in front of every row that has it. A row
+of a batch then stands as `prefix | padding | own tokens`; positions and the attention mask say which is which.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+from slick.batches import Tokens
+
+# Prefixes whose keys and values are kept: the sets of two relations, since facts come relation by relation.
+_KEPT_PREFIXES = 32
+# How far the logits of both ways may lie apart when a model is tried, in units of the largest logit.
+_TOLERANCE = 1e-3
+_ROUGH_TOLERANCE = 0.1
+
+Mask = torch.Tensor
+
+
+class _Slots(DynamicLayer):
+    """One layer's keys and values in a tensor with room to spare; new ones are written behind `length`."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.length = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        rows, heads = key_states.shape[:2]
+        # Zeros, since what the mask hides is still multiplied (by 0), and garbage may be NaN.
+        self.keys = key_states.new_zeros(rows, heads, self.room, key_states.shape[3])
+        self.values = value_states.new_zeros(rows, heads, self.room, value_states.shape[3])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        rows, end = key_states.shape[0], self.length + key_states.shape[2]
+        self.keys[:rows, :, self.length : end] = key_states
+        self.values[:rows, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:rows, :, :end], self.values[:rows, :, :end]
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+    def selected(self, rows: torch.Tensor, room: int) -> _Slots:
+        """The given rows, in a tensor of their own with so many slots."""
+        new = _Slots(room)
+        new.lazy_initialization(self.keys[rows[:1]], self.values[rows[:1]])
+        for name in ("keys", "values"):
+            old: torch.Tensor = getattr(self, name)
+            wide = old.new_zeros(len(rows), old.shape[1], room, old.shape[3])
+            wide[:, :, : self.length] = old[rows, :, : self.length]
+            setattr(new, name, wide)
+        new.length = self.length
+        return new
+
+
+@dataclass(slots=True)
+class Running:
+    """A batch that may be continued: its cache, and which slots of it hold tokens (rows × slots, 1 or 0)."""
+
+    cache: Cache
+    mask: Mask
+
+    @property
+    def filled(self) -> int:
+        return int(self.cache.layers[0].length)
+
+    def select(self, rows: torch.Tensor, room: int) -> Running:
+        """The given rows (some repeated, some left out), with so many slots in all."""
+        mask = self.mask.new_zeros(len(rows), room)
+        mask[:, : self.filled] = self.mask[rows, : self.filled]
+        return Running(Cache(layers=[layer.selected(rows, room) for layer in self.cache.layers]), mask)
+
+
+class SharedPrefix:
+    """A model that computes shared prefixes once.
+
+    reason: why it cannot, or "". window: the longest row for which it can; None for any.
+    """
+
+    def __init__(self, model: Any, pad: int, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
+        self.model = model
+        self.pad = pad
+        self.autocast = autocast
+        self._takes = _forward_arguments(model)
+        self._prefixes: OrderedDict[Tokens, Cache] = OrderedDict()
+        self._buffer: tuple[Tokens, Cache] | None = None
+        self._layers, self.window, self.reason = self._kind()
+        if not self.reason:
+            self.reason = self._tried()
+
+    def serves(self, longest: int) -> bool:
+        """Whether rows of so many tokens (those to come included) can share what they have in common."""
+        return not self.reason and (self.window is None or longest <= self.window)
+
+    @torch.inference_mode()
+    def start(self, rows: Sequence[Tokens], prefixes: Sequence[int], keep: int, more: int = 0) -> tuple[Any, Running]:
+        """Computes rows whose first prefixes[i] tokens are shared.
+
+        Returns the logits (rows × keep × vocabulary, float32) at the last `keep` places of each row (places
+        before a row's own tokens hold nothing), and the batch with slots for `more` further tokens. A batch
+        that was started before must not be continued after.
+        """
+        heads = [row[:length] for row, length in zip(rows, prefixes, strict=True)]
+        own = [row[length:] for row, length in zip(rows, prefixes, strict=True)]
+        width, common = max(map(len, own)), max(prefixes)
+        mask = torch.zeros(len(rows), common + width + more, dtype=torch.long)
+        ids = torch.full((len(rows), width), self.pad, dtype=torch.long)
+        for i, (head, tail) in enumerate(zip(heads, own, strict=True)):
+            mask[i, common - len(head) : common] = 1
+            mask[i, common + width - len(tail) : common + width] = 1
+            ids[i, width - len(tail) :] = torch.tensor(tail)
+        mask = mask.to(self.model.device)
+        running = Running(self._filled(heads, common, common + width + more), mask)
+        logits = self._forward(running, ids.to(self.model.device), keep)
+        return logits, running
+
+    @torch.inference_mode()
+    def step(self, running: Running, tokens: torch.Tensor) -> torch.Tensor:
+        """Continues every row by one token (rows) and returns the next logits (rows × vocabulary, float32)."""
+        running.mask[:, running.filled] = 1
+        return self._forward(running, tokens[:, None], 1)[:, 0]
+
+    @torch.inference_mode()
+    def whole(self, rows: Sequence[Tokens], keep: int) -> torch.Tensor:
+        """The logits at the last `keep` places of each row, everything computed anew, without any cache."""
+        width, least = max(map(len, rows)), min(map(len, rows))
+        ids = torch.full((len(rows), width), self.pad, dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+        # Padded behind: what comes later cannot change what stands before, in a recurrent model either.
+        first = max(least - keep, 0)
+        with self.autocast():
+            logits = self.model(input_ids=ids.to(self.model.device), **self._last(width - first)).logits
+        logits = logits[:, first - width :]
+        found = logits.new_zeros(len(rows), keep, logits.shape[2])
+        for i, row in enumerate(rows):
+            last = logits[i, max(len(row) - keep - first, 0) : len(row) - first]
+            found[i, keep - len(last) :] = last
+        return found.float()
+
+    def _forward(self, running: Running, ids: torch.Tensor, keep: int) -> torch.Tensor:
+        start, end = running.filled, running.filled + ids.shape[1]
+        places: dict[str, Any] = {}
+        if "position_ids" in self._takes:
+            places["position_ids"] = (running.mask[:, :end].cumsum(-1) - 1).clamp(min=0)[:, start:]
+        with self.autocast():
+            logits = self.model(
+                input_ids=ids,
+                attention_mask=running.mask[:, :end],
+                past_key_values=running.cache,
+                use_cache=True,
+                **places,
+                **self._last(keep),
+            ).logits
+        return logits[:, -keep:].float()  # type: ignore[no-any-return]
+
+    def _last(self, keep: int) -> dict[str, int]:
+        """Logits of every place would be the largest tensor of all; most models can leave them out."""
+        return {"logits_to_keep": keep} if "logits_to_keep" in self._takes else {}
+
+    def _filled(self, heads: Sequence[Tokens], common: int, room: int) -> Cache:
+        """A cache whose first `common` slots hold each row's prefix, right-aligned."""
+        one = heads[0] if all(head == heads[0] for head in heads) else None
+        if one and self._buffer is not None and self._buffer[0] == one and self._large_enough(len(heads), room):
+            cache = self._buffer[1]
+        else:
+            cache = Cache(layers=[_Slots(room) for _ in range(self._layers)])
+            for head in dict.fromkeys(heads):
+                if head:
+                    places = [i for i, other in enumerate(heads) if other == head]
+                    self._copy(self._prefix(head), cache, places, len(heads), common)
+            self._buffer = (one, cache) if one else None
+        for layer in cache.layers:
+            layer.length = common
+        return cache
+
+    def _large_enough(self, rows: int, room: int) -> bool:
+        assert self._buffer is not None
+        keys = self._buffer[1].layers[0].keys
+        return keys is not None and keys.shape[0] >= rows and keys.shape[2] >= room
+
+    def _copy(self, prefix: Cache, cache: Cache, places: Sequence[int], rows: int, common: int) -> None:
+        for source, target in zip(prefix.layers, cache.layers, strict=True):
+            if not target.is_initialized:
+                target.lazy_initialization(source.keys.expand(rows, -1, -1, -1), source.values.expand(rows, -1, -1, -1))
+            start = common - source.length
+            where: Any = slice(None) if len(places) == rows else places
+            target.keys[where, :, start:common] = source.keys
+            target.values[where, :, start:common] = source.values
+
+    def _prefix(self, tokens: Tokens) -> Cache:
+        """The keys and values of a prefix, computed once."""
+        cache = self._prefixes.pop(tokens, None)
+        if cache is None:
+            cache = Cache(layers=[_Slots(len(tokens)) for _ in range(self._layers)])
+            ids = torch.tensor([tokens], device=self.model.device)
+            self._forward(Running(cache, torch.ones_like(ids)), ids, 1)
+        self._prefixes[tokens] = cache
+        if len(self._prefixes) > _KEPT_PREFIXES:
+            self._prefixes.popitem(last=False)
+        return cache
+
+    def _kind(self) -> tuple[int, int | None, str]:
+        """Number of cached layers, smallest window, and why sharing is out of the question, or ""."""
+        if "past_key_values" not in self._takes or "attention_mask" not in self._takes:
+            return 0, None, "the model keeps no key-value cache"
+        layers = DynamicCache(config=self.model.config).layers
+        if not layers:
+            return 0, None, "the model does not say what its cache consists of"
+        other = sorted({type(layer).__name__ for layer in layers} - {"DynamicLayer", "DynamicSlidingWindowLayer"})
+        if other:
+            return 0, None, f"its cache holds more than keys and values ({', '.join(other)})"
+        windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
+        return len(layers), min(windows, default=None), ""
+
+    def _tried(self) -> str:
+        """Why sharing gives other logits than computing everything anew, on one small example; "" if it does not."""
+        size = self.model.config.get_text_config().vocab_size
+        if self.window is not None and self.window < 14:
+            return f"its attention reaches back {self.window} tokens only"
+        draw = torch.Generator().manual_seed(0)
+        tokens = torch.randint(0, size, (13,), generator=draw).tolist()
+        rows = [tuple(tokens[:13]), tuple(tokens[:10])]
+        try:
+            shared, running = self.start(rows, [8, 8], 1, more=1)
+            shared = torch.cat([shared[:, 0], self.step(running, torch.tensor([1, 2], device=shared.device))])
+            anew = torch.cat([self.whole([row], 1)[0] for row in (*rows, (*rows[0], 1), (*rows[1], 2))])
+        except Exception as error:  # a model's own code may refuse a cache or a mask in any way
+            return f"it refuses a shared cache ({type(error).__name__}: {error})"
+        finally:
+            self._prefixes.clear()
+            self._buffer = None
+        exact = next(self.model.parameters()).dtype in (torch.float32, torch.float64) and self.autocast is nullcontext
+        largest = float(anew.abs().max())
+        apart = float((shared - anew).abs().max())
+        if not apart <= (_TOLERANCE if exact else _ROUGH_TOLERANCE) * max(largest, 1e-6):
+            return f"sharing changed its logits by {apart:.2g} of {largest:.2g}"
+        return ""
+
+
+def _forward_arguments(model: Any) -> Mapping[str, inspect.Parameter]:
+    """What the model's forward takes, looked up behind an adapter's wrapper."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inspect.signature(inner.forward).parameters

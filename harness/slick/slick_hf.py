@@ -1,0 +1,284 @@
+"""`slick-hf`: lm-eval's transformers backend, made for many questions behind few exemplar sets.
+
+The same greedy answers as `hf`, token for token, but what prompts have in common is computed once, the samples
+of a prompt come from one prefill, equal requests are computed once, and it has the exact estimator. Where a
+model or a request is not made for that, lm-eval's own way is taken, and said.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.registry import register_model
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import has_bos_prefix, postprocess_generated_text
+
+from slick.batches import Tokens, plan
+from slick.decoding import Ended, Sampling, decode, uniforms
+from slick.errors import InputError
+from slick.exact import ExactAnswer, ExactRequest, walk
+from slick.shared_prefix import SharedPrefix
+from slick.teacher import PromptTeacher
+from slick.vocabulary import Vocabulary, read_vocabulary
+
+_log = logging.getLogger("lm_eval.slick")
+
+# Requests with any other setting are answered by lm-eval's own code.
+_KNOWN = {"until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p", "seed"}
+
+
+@register_model("slick-hf")
+class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
+    """A causal language model. Arguments are HFLM's.
+
+    truncates: whether a prompt that is too long loses its beginning, as in lm-eval, or is an InputError.
+    """
+
+    # Sample j of a prompt depends on seed, prompt and j alone, so that more can be drawn later.
+    independent_samples = True
+    truncates = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.backend != "causal":
+            raise InputError(
+                f"slick-hf: {type(self.model).__name__} is an encoder-decoder; expected a causal language model"
+            )
+        decode_plainly(self.model)
+        autocast = nullcontext
+        if self.mixed_precision_dtype is not None:
+            autocast = lambda: torch.autocast(self.device.type, dtype=self.mixed_precision_dtype)  # noqa: E731
+        self.shared = SharedPrefix(self.model, self.tokenizer.pad_token_id or 0, autocast)
+        if self.shared.reason:
+            _log.warning("slick-hf: prompts share nothing, since %s", self.shared.reason)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return read_vocabulary(self.tokenizer, ending_tokens(self))
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """lm-eval's entry. Equal greedy requests are one; of equal sampled ones each is a sample of its own."""
+        from tqdm import tqdm
+
+        found: dict[int, str] = {}
+        groups: dict[str, list[int]] = {}
+        for i, request in enumerate(requests):
+            groups.setdefault(json.dumps(request.args[1], sort_keys=True, default=str), []).append(i)
+        hidden = disable_tqdm or self.rank != 0
+        with tqdm(total=len(requests), disable=hidden, desc="Running generate_until requests") as bar:
+            for members in groups.values():
+                answers = self._group([requests[i].args[0] for i in members], requests[members[0]].args[1], bar)
+                found.update(zip(members, answers, strict=True))
+        for i, request in enumerate(requests):
+            self.cache_hook.add_partial("generate_until", request.args, found[i])
+        return [found[i] for i in range(len(requests))]
+
+    def _group(self, prompts: Sequence[str], kwargs: Mapping[str, Any], bar: Any) -> list[str]:
+        """The answers to requests of one setting, prompt by prompt."""
+        if not self._understands(kwargs):
+            answers = self._stock(prompts, kwargs)
+            bar.update(len(prompts))
+            return answers
+        times = Counter(prompts)
+        drawn: dict[str, list[str]] = {}
+        if kwargs.get("do_sample"):
+            seed = int(kwargs.get("seed", torch.initial_seed()))
+            # Prompts that are asked equally often share their batches.
+            for n in sorted(set(times.values())):
+                asked = [prompt for prompt in times if times[prompt] == n]
+                drawn.update(zip(asked, self.sample(asked, kwargs, n, seed, bar), strict=True))
+        else:
+            drawn = {p: [a] * times[p] for p, a in zip(times, self.greedy(list(times), kwargs, bar), strict=True)}
+            bar.update(len(prompts) - len(times))
+        taken = {prompt: iter(answers) for prompt, answers in drawn.items()}
+        return [next(taken[prompt]) for prompt in prompts]
+
+    def _understands(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether these settings are ours to decode; anything else is lm-eval's."""
+        if self.shared.reason or self.think_end_token is not None or not set(kwargs) <= _KNOWN:
+            return False
+        if not kwargs.get("do_sample"):
+            return not kwargs.get("temperature")
+        complete = kwargs.get("top_p") == 1.0 and int(kwargs.get("top_k", 0)) > 0
+        return complete and float(kwargs.get("temperature", 0)) > 0
+
+    def _stock(self, prompts: Sequence[str], kwargs: Mapping[str, Any]) -> list[str]:
+        plain = {name: value for name, value in kwargs.items() if name != "seed"}
+        requests = [Instance("generate_until", {}, (prompt, dict(plain)), i) for i, prompt in enumerate(prompts)]
+        answers: list[str] = super().generate_until(requests, disable_tqdm=True)
+        return answers
+
+    def greedy(self, prompts: Sequence[str], kwargs: Mapping[str, Any], bar: Any = None) -> list[str]:
+        """One greedy answer a prompt. kwargs: `until` and `max_gen_toks` as lm-eval takes them."""
+        return [answers[0] for answers in self._answers(prompts, kwargs, None, 1, 0, bar)]
+
+    def sample(
+        self, prompts: Sequence[str], kwargs: Mapping[str, Any], n: int, seed: int, bar: Any = None
+    ) -> list[list[str]]:
+        """n samples a prompt (prompts × n). kwargs: also `temperature` and `top_k`."""
+        sampling = Sampling(float(kwargs["temperature"]), int(kwargs["top_k"]))
+        return self._answers(prompts, kwargs, sampling, n, seed, bar)
+
+    def _answers(
+        self,
+        prompts: Sequence[str],
+        kwargs: Mapping[str, Any],
+        sampling: Sampling | None,
+        n: int,
+        seed: int,
+        bar: Any,
+    ) -> list[list[str]]:
+        until, length = _listed(kwargs["until"]), int(kwargs["max_gen_toks"])
+        rows = self.encode(prompts, length)
+        if not rows:
+            return []
+        if not self.shared.serves(max(map(len, rows)) + length):
+            answers = iter(self._stock([prompt for prompt in prompts for _ in range(n)], kwargs))
+            return [[next(answers) for _ in range(n)] for _ in prompts]
+        found: list[list[str]] = [[] for _ in prompts]
+        ended = self._ended(until)
+        for batch in plan(rows, [1] * len(rows), max(1, self.rows_per_batch // n)):
+            numbers = None
+            if sampling is not None:
+                numbers = np.stack([uniforms(seed, prompts[i], n, length) for i in batch.rows])
+            asked = [rows[i] for i in batch.rows]
+            written = decode(self.shared, asked, batch.prefixes, length, ended, sampling, numbers)
+            texts = [self._text(text, until) for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
+            for place, i in enumerate(batch.rows):
+                found[i] = texts[place * n : (place + 1) * n]
+            if bar is not None:
+                bar.update(len(texts))
+        return found
+
+    def _text(self, text: str, until: Sequence[str]) -> str:
+        eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        return str(postprocess_generated_text(text, stop=[*until, eos], think_end_token=None))
+
+    def _ended(self, until: Sequence[str]) -> Ended:
+        vocabulary = self.vocabulary
+        if list(until) == ["\n"]:
+            return lambda written: written[-1] in vocabulary.line_ends
+        stops = [stop.encode("utf-8", "surrogatepass") for stop in until if stop]
+        # Tokens that write nothing may stand between those that spell a stop.
+        reach = max(map(len, stops), default=0) + 8
+
+        def ended(written: Sequence[int]) -> bool:
+            tail = vocabulary.text(written[-reach:])
+            return written[-1] in vocabulary.ends or any(stop in tail for stop in stops)
+
+        return ended
+
+    def exact(self, requests: Sequence[ExactRequest]) -> list[ExactAnswer]:
+        """What `slick.exact.walk` finds; requests of different settings are walked apart."""
+        found: list[ExactAnswer | None] = [None] * len(requests)
+        groups: dict[tuple[float, int], list[int]] = {}
+        for i, request in enumerate(requests):
+            groups.setdefault((request.temperature, request.top_k), []).append(i)
+        for members in groups.values():
+            asked = [requests[i] for i in members]
+            rows = self.encode([r.prompt for r in asked], max(r.max_gen_toks for r in asked))
+            teacher = PromptTeacher(self.shared, self.tokenizer, self.vocabulary, asked, rows, self.rows_per_batch)
+            for i, answer in zip(members, walk(asked, teacher, self.vocabulary), strict=True):
+                found[i] = answer
+        return [answer for answer in found if answer is not None]
+
+    @property
+    def rows_per_batch(self) -> int:
+        return int(self.batch_size)
+
+    def encode(self, prompts: Sequence[str], room: int) -> list[Tokens]:
+        """The tokens of each prompt, as lm-eval has them, with room for so many more in the model's context."""
+        longest = self.max_length - room
+        if longest < 1:
+            raise InputError(f"max_gen_toks = {room}: the model's context is {self.max_length} tokens; ask for fewer")
+        rows = []
+        bos = getattr(self.tokenizer, "bos_token", None)
+        for special, group in _runs(prompts, lambda prompt: has_bos_prefix(prompt, bos)):
+            options = {} if self.add_bos_token is None else {"add_special_tokens": self.add_bos_token}
+            options |= {"add_special_tokens": False} if special else {}
+            rows += [tuple(ids) for ids in self.tokenizer(group, **options)["input_ids"]]
+        for i, row in enumerate(rows):
+            if len(row) > longest:
+                if not self.truncates:
+                    raise InputError(
+                        f"a prompt of {len(row)} tokens and {room} for its answer do not fit the model's context of "
+                        f"{self.max_length}: {prompts[i][-160:]!r}; lower --n-exemplars or --max-gen-toks"
+                    )
+                _log.warning("slick-hf: a prompt of %s tokens loses its first %s", len(row), len(row) - longest)
+                rows[i] = row[-longest:]
+        return rows
+
+
+def ending_tokens(lm: Any) -> set[int]:
+    """Tokens that end an answer altogether: of the generation config, end-of-sequence, the chat turn's end."""
+    ends = lm.model.generation_config.eos_token_id
+    found = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
+    found.add(lm.eot_token_id)
+    turn = _turn_end(lm.tokenizer)
+    return {int(i) for i in found if i is not None} | ({turn} if turn is not None else set())
+
+
+def _turn_end(tokenizer: Any) -> int | None:
+    """The special token that the chat template writes behind an assistant's turn, if there is one."""
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    mark = "Xyzzy"
+    try:
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    except Exception:  # a template may refuse anything; it then names no end of turn
+        return None
+    ids = tokenizer(text[text.rfind(mark) + len(mark) :], add_special_tokens=False)["input_ids"]
+    special = set(tokenizer.all_special_ids)
+    return ids[0] if ids and ids[0] in special else None
+
+
+def decode_plainly(model: Any) -> None:
+    """Drops what a checkpoint's generation_config.json adds to decoding (a repetition penalty, a top_p), aloud.
+
+    The protocol is the model's own distribution; a repetition penalty would punish answers that stand in the
+    exemplars.
+    """
+    from transformers import GenerationConfig
+
+    given = model.generation_config
+    kept = {name: getattr(given, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    plain = GenerationConfig(**kept)
+    ours = {"do_sample", "temperature", "top_k", "top_p", "max_length", "max_new_tokens", *kept}
+    plainly = plain.to_dict()
+    dropped = {
+        name: value
+        for name, value in given.to_dict().items()
+        if name not in ours and value not in (None, plainly.get(name)) and not name.startswith(("_", "transformers"))
+    }
+    neutral = {"repetition_penalty": 1.0, "length_penalty": 1.0, "use_cache": True, "num_beams": 1}
+    dropped = {name: value for name, value in dropped.items() if neutral.get(name) != value}
+    for name in ("output_attentions", "output_hidden_states", "use_cache", "cache_implementation"):
+        dropped.pop(name, None)
+    if dropped:
+        _log.warning("decoding plainly: generation_config.json asks for %s, which is not applied", dropped)
+    model.generation_config = plain
+
+
+def _listed(until: Any) -> list[str]:
+    return [until] if isinstance(until, str) else list(until or [])
+
+
+def _runs(prompts: Sequence[str], key: Any) -> list[tuple[bool, list[str]]]:
+    """Neighbouring prompts with the same key, together."""
+    runs: list[tuple[bool, list[str]]] = []
+    for prompt in prompts:
+        value = bool(key(prompt))
+        if not runs or runs[-1][0] != value:
+            runs.append((value, []))
+        runs[-1][1].append(prompt)
+    return runs
