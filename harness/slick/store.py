@@ -180,7 +180,7 @@ class Store:
                     count += 1
                     if trouble := _trouble(keys.get(number), *response):
                         mistakes.add(f"response {count}: {trouble}")
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 mistakes.add(f"SQLite: {error}")
         return count
 
@@ -351,6 +351,8 @@ def _explained(path: Path, kind: type[InputError] | type[RunError]) -> Iterator[
         if message is None:
             raise
         raise kind(message) from error
+    except UnicodeDecodeError as error:  # of a damaged name, or of SQLite's own message about one
+        raise kind(_damaged(path, str(error))) from error
 
 
 def _explanation(path: Path, code: int, error: sqlite3.Error) -> str | None:
