@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
@@ -16,9 +18,11 @@ import slick.runs
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import CHANCES, Chances, Knowledge
+from slick.locks import Lock
 from slick.redraw import chance_kept
 from slick.runs import (
     KNOWLEDGE,
+    LOCK,
     PROGRESS,
     Row,
     Run,
@@ -228,6 +232,68 @@ def test_other_settings_are_refused_with_the_differences_named(tmp_path: Path, s
     assert "matching" not in text
     assert text.endswith("choose another --out, or remove it")
     assert listing(out) == before
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from slick.locks import Lock
+lock = Lock.take(Path(sys.argv[1]))
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_that_another_process_writes_is_refused(tmp_path: Path) -> None:
+    """The other one is named and nothing is touched; once it is dead, the run is gone on with."""
+    out = tmp_path / "run"
+    with writer(out) as run:
+        run.commit([row(i) for i in range(CHUNK)])
+    command = [sys.executable, "-c", HOLD, str(out / LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "taken\n"
+        before = listing(out)
+        with pytest.raises(InputError, match=rf"run: another process \(pid {other.pid} on .+\) is writing there"):
+            writer(out)
+        assert listing(out) == before
+        other.kill()
+    resumed = writer(out)
+    assert resumed.done == CHUNK
+    commit_rest(resumed)
+    assert content(finish(resumed)) == content(whole_run(tmp_path / "whole"))
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between looking at the directory and having it for oneself, the other one may have come to its end."""
+    take = Lock.take
+
+    def after_the_other(path: Path) -> Lock:
+        monkeypatch.setattr(Lock, "take", take)
+        whole_run(path.parent)
+        return take(path)
+
+    monkeypatch.setattr(Lock, "take", after_the_other)
+    assert writer(tmp_path / "run").finished
+    assert LOCK not in listing(tmp_path / "run")
+
+
+def test_leaving_a_writer_lets_go_of_the_directory(tmp_path: Path) -> None:
+    """Also when it could not be opened, or when it ends by an error; the lock never stays behind."""
+
+    def use() -> None:
+        with writer(tmp_path / "run") as run:
+            assert LOCK in listing(run.out)
+            raise Killed("killed")
+
+    with pytest.raises(Killed, match="killed"):
+        use()
+    with pytest.raises(InputError, match="other settings"):
+        writer(tmp_path / "run", seed=1)
+    assert list(listing(tmp_path / "run")) == [PROGRESS]
+    assert LOCK not in listing(whole_run(tmp_path / "run").path)
 
 
 def test_a_directory_with_something_else_is_refused(tmp_path: Path) -> None:
