@@ -1,0 +1,230 @@
+"""A backend that remembers: what it was asked before is answered from the response store.
+
+What an answer depends on is its key: the model and everything that computes with it (`stored_model`), the whole
+prompt, the settings, and for samples the seed and the sample's number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from slick.files import digest_of, sha256_of
+from slick.provenance import adapter_base, is_adapter
+from slick.store import Answers, Store, StoredModel
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from slick.backend import Backend, Request
+
+Q = TypeVar("Q", bound="DataclassInstance")
+A = TypeVar("A", bound="DataclassInstance")
+
+# Sixteen bytes: two of a billion requests collide with a chance of 1e-21.
+_DIGEST_BYTES = 16
+# What turns weights into answers. Another version may answer otherwise.
+_LIBRARIES = ("lm_eval", "torch", "transformers", "tokenizers", "peft", "vllm")
+# What of a model directory decides its answers besides the weights and the tokenizer, which the fingerprint has.
+_CONFIGURATION = (
+    *("config.json", "generation_config.json", "adapter_config.json", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json", "*.jinja", "*.py"),
+)
+
+
+class Stored:
+    """Stands in for `inner`, a `slick.backend.Backend`; whatever is not answered here is the inner one's affair.
+
+    Of each call, only what is missing is asked, each request once, in the order of the call; the answers are on
+    disk when the call returns. A killed run therefore repeats at most the call it was killed in.
+
+    independent_samples: an inner backend that has this attribute, and it true, promises that sample j of a prompt
+    depends on seed, prompt and j alone, and that `sample(…, first=i)` gives the samples i, i + 1, … of n. Of any
+    other, samples are taken up again only by a call with the same n.
+    scope: where a model may change behind its name, its responses serve only calls of equal scope; None where the
+    user takes the name for the model.
+    """
+
+    def __init__(self, inner: Backend, store: Store, scope: Callable[[], str] | None = None) -> None:
+        self.inner = inner
+        self.store = store
+        self.served = self.asked = 0
+        self._scope = scope
+        self._known_model: StoredModel | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    @property
+    def stored_model(self) -> StoredModel:
+        """Found when it is first needed: a run has claimed its directory by then, which its scope depends on."""
+        if self._known_model is None:
+            self._known_model = stored_model(self.inner, self._scope)
+        return self._known_model
+
+    def generate(self, requests: Sequence[Request]) -> list[str]:
+        """As the backend's. Only greedy answers are stored: others would need a seed to be told apart."""
+        keys = [_key("greedy", dict(kwargs), prompt) if _greedy(kwargs) else None for prompt, kwargs in requests]
+        return self._recall(keys, lambda places: self.inner.generate([requests[i] for i in places]))
+
+    def sample(self, prompts: Sequence[str], kwargs: Mapping[str, Any], n: int, seed: int) -> list[list[str]]:
+        """As the backend's."""
+        independent = bool(getattr(self.inner, "independent_samples", False))
+        keys = _sample_keys(prompts, kwargs, seed, None if independent else n)
+        found = self.store.get(self.stored_model, keys) if prompts else {}
+        # The samples that are there in one piece from the first: the backend draws on from there.
+        begun = {key: next((j for j in range(n) if j not in found.get(key, {})), n) for key in keys}
+        self.served += sum(begun[key] if independent or begun[key] == n else 0 for key in keys)
+        missing = _first_places([key if begun[key] < n else None for key in keys])
+        if independent:
+            for first in sorted({begun[keys[i]] for i in missing}):
+                places = [i for i in missing if begun[keys[i]] == first]
+                more: dict[str, Any] = {"first": first} if first else {}
+                answers = self.inner.sample([prompts[i] for i in places], kwargs, n - first, seed, **more)
+                found |= self._put_samples([keys[i] for i in places], answers, first)
+        elif missing:
+            # The draws of a part would use the random numbers that the rest has used: it gets numbers of its own.
+            own_seed = seed if len(missing) == len(keys) else _seed_of(seed, [keys[i] for i in missing])
+            answers = self.inner.sample([prompts[i] for i in missing], kwargs, n, own_seed)
+            found |= self._put_samples([keys[i] for i in missing], answers, 0)
+        return [[found[key][j] for j in range(n)] for key in keys]
+
+    def structured(
+        self, kind: str, requests: Sequence[Q], ask: Callable[[list[Q]], Sequence[A]], answer: Callable[..., A]
+    ) -> list[A]:
+        """Answers that are dataclasses of JSON's values, to requests that are, too; `answer` is their class.
+
+        ask: the inner backend's method. kind: the method's name, that its keys may not meet those of another.
+        """
+        keys = [_key(kind, asdict(request), "") for request in requests]
+        texts = self._recall(keys, lambda places: [json.dumps(asdict(a)) for a in ask([requests[i] for i in places])])
+        return [answer(**json.loads(text)) for text in texts]
+
+    def finish(self) -> None:
+        """Removes what only the resuming of this run could have used."""
+        if self._known_model and self._known_model.resuming:
+            self.store.forget([self._known_model])
+
+    def _recall(self, keys: Sequence[bytes | None], ask: Callable[[list[int]], Sequence[str]]) -> list[str]:
+        """One answer a key, from the store or from `ask` (places in the call → answers). Key None: never stored."""
+        known = self.store.get(self.stored_model, filter(None, keys)) if any(keys) else {}
+        self.served += sum(key in known for key in keys)
+        unknown = _first_places([None if key in known else key for key in keys])
+        missing = sorted([*unknown, *(i for i, key in enumerate(keys) if key is None)])
+        self.asked += len(missing)
+        fresh = dict(zip(missing, ask(missing) if missing else [], strict=True))
+        rows = [(key, 0, fresh[i]) for i in unknown if (key := keys[i])]
+        known |= self.store.put(self.stored_model, rows) if rows else {}
+        return [fresh[i] if key is None else known[key][0] for i, key in enumerate(keys)]
+
+    def _put_samples(self, keys: Sequence[bytes], answers: Sequence[Sequence[str]], first: int) -> Answers:
+        """Stores the samples `first`, `first` + 1, … of each key; returns all that these keys have."""
+        self.asked += sum(map(len, answers))
+        return self.store.put(
+            self.stored_model,
+            [(key, j, text) for key, texts in zip(keys, answers, strict=True) for j, text in enumerate(texts, first)],
+        )
+
+
+def stored_model(backend: Backend, scope: Callable[[], str] | None) -> StoredModel:
+    """Whose answers these are: the weights, and everything that computes with them, as far as it can be known.
+
+    Also what may only decide near-ties (batch size, kind of device, library versions, this package's own code):
+    a run's record of them must be true of the answers it has from the store.
+    """
+    model, provenance = dict(backend.model), backend.provenance()
+    name = str(model.pop("name", ""))
+    lm = getattr(backend, "lm", None)
+    # A hub name is settled once transformers has resolved it to a commit.
+    commit = getattr(getattr(getattr(lm, "model", None), "config", None), "_commit_hash", None)
+    settled = bool(model.get("weights") or commit)
+    device = getattr(lm, "device", None)
+    identity = {
+        "model": {**model, "name": None if model.get("weights") else name, "commit": commit},
+        "configuration": _configuration(Path(name)),
+        "backend": provenance,
+        "device": str(getattr(device, "type", device)),
+        "libraries": _versions(),
+        "code": _code(),
+        "scope": None if settled or scope is None else scope(),
+    }
+    return StoredModel(
+        bytes.fromhex(digest_of(identity))[:_DIGEST_BYTES],
+        name,
+        model.get("weights") or commit,
+        model.get("adapter"),
+        str(provenance.get("name", "")),
+        resuming=not settled and scope is not None,
+    )
+
+
+def _configuration(path: Path) -> list[str]:
+    """Digests of the configuration of a model directory, and of the base of an adapter; none for other names."""
+    if not path.is_dir():
+        return []
+    files = sorted({file for pattern in _CONFIGURATION for file in path.glob(pattern)})
+    return [sha256_of(*files), *(_configuration(Path(adapter_base(path))) if is_adapter(path) else [])]
+
+
+@cache
+def _code() -> str:
+    """This package's source: an editable install changes without changing its version."""
+    return sha256_of(*sorted(Path(__file__).parent.glob("*.py")))
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _greedy(kwargs: Mapping[str, Any]) -> bool:
+    """Whether one request has one answer. Both are asked for: some backends obey the one, some the other."""
+    return kwargs.get("do_sample") is False and not kwargs.get("temperature")
+
+
+def _sample_keys(prompts: Sequence[str], kwargs: Mapping[str, Any], seed: int, n: int | None) -> list[bytes]:
+    """n: of a backend whose draws depend on the batch. There, a prompt that stands twice in a call is drawn twice."""
+    keys = []
+    times: dict[str, int] = {}
+    for prompt in prompts:
+        settings = {"settings": dict(kwargs), "seed": seed}
+        if n is not None:
+            times[prompt] = times.get(prompt, 0) + 1
+            settings |= {"n": n, "time": times[prompt]}
+        keys.append(_key("sample", settings, prompt))
+    return keys
+
+
+def _first_places(keys: Sequence[bytes | None]) -> list[int]:
+    """Where each key stands for the first time, in order."""
+    places: dict[bytes, int] = {}
+    for i, key in enumerate(keys):
+        if key is not None:
+            places.setdefault(key, i)
+    return list(places.values())
+
+
+def _seed_of(seed: int, keys: Sequence[bytes]) -> int:
+    return int(digest_of([seed, [key.hex() for key in keys]])[:7], 16)
+
+
+def _key(kind: str, settings: Mapping[str, Any], prompt: str) -> bytes:
+    """The digest of a request. The settings, as JSON, hold no NUL: they end where the prompt begins."""
+    request = b"\0".join((kind.encode(), _canonical(settings), prompt.encode("utf-8", "surrogatepass")))
+    return blake2b(request, digest_size=_DIGEST_BYTES).digest()
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
