@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from slick.backend import Backend, Request
+    from slick.exact import ExactAnswer, ExactRequest
 
 Q = TypeVar("Q", bound="DataclassInstance")
 A = TypeVar("A", bound="DataclassInstance")
@@ -95,8 +96,14 @@ class Stored:
             found |= self._put_samples([keys[i] for i in missing], answers, 0)
         return [[found[key][j] for j in range(n)] for key in keys]
 
+    def exact(self, requests: Sequence[ExactRequest]) -> list[ExactAnswer]:
+        """As the backend's."""
+        from slick.exact import ExactAnswer
+
+        return self.structured("exact", requests, self.inner.exact, ExactAnswer)
+
     def structured(
-        self, kind: str, requests: Sequence[Q], ask: Callable[[list[Q]], Sequence[A]], answer: Callable[..., A]
+        self, kind: str, requests: Sequence[Q], ask: Callable[[Sequence[Q]], Sequence[A]], answer: Callable[..., A]
     ) -> list[A]:
         """Answers that are dataclasses of JSON's values, to requests that are, too; `answer` is their class.
 
