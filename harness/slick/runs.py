@@ -173,9 +173,9 @@ class RunWriter:
             return True
         progress = self.out / PROGRESS
         if not progress.exists():
+            started = datetime.now().isoformat()
             write_json(
-                progress,
-                {"task": self.task, "started": datetime.now().isoformat(), "settings": self.settings},
+                progress, {"task": self.task, "started": started, "chunk": self.chunk, "settings": self.settings}
             )
         return False
 
@@ -186,17 +186,20 @@ class RunWriter:
         if not self.out.is_dir():
             return False
         if found := _results_files(self.out):
-            self._same_settings(_mapping(_mapping(read_json(found[-1])).get("slick")).get("settings"), found[-1])
+            there = _mapping(_mapping(_mapping(read_json(found[-1])).get("slick")).get("settings"))
+            self._refuse(differences(there, self.settings), found[-1])
             return True
         progress = self.out / PROGRESS
         if progress.exists():
-            self._same_settings(_mapping(read_json(progress)).get("settings"), progress)
+            begun = _mapping(read_json(progress))
+            # Chunks of another size are other batches: a version of slick that cuts otherwise cannot go on.
+            there = {**_mapping(begun.get("settings")), "facts a chunk": begun.get("chunk")}
+            self._refuse(differences(there, {**self.settings, "facts a chunk": self.chunk}), progress)
         elif any(path.name != LOCK and not path.match(f".{PROGRESS}.*") for path in self.out.iterdir()):
             raise InputError(f"{self.out}: is not empty and holds no run; choose another --out")
         return False
 
-    def _same_settings(self, found: Any, where: Path) -> None:
-        differing = differences(_mapping(found), self.settings)
+    def _refuse(self, differing: Sequence[tuple[str, Any, Any]], where: Path) -> None:
         if differing:
             shown = "\n".join(f"  {name}: there {old!r}, now {new!r}" for name, old, new in differing[:10])
             raise InputError(

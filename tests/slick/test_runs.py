@@ -296,6 +296,17 @@ def test_leaving_a_writer_lets_go_of_the_directory(tmp_path: Path) -> None:
     assert LOCK not in listing(whole_run(tmp_path / "run").path)
 
 
+def test_chunks_of_another_size_are_refused(tmp_path: Path) -> None:
+    """A version that cuts the facts otherwise would ask in other batches; a finished run is one all the same."""
+    out = tmp_path / "run"
+    with writer(out) as run:
+        run.commit([row(i) for i in range(CHUNK)])
+    with pytest.raises(InputError, match=rf"other settings:\n  facts a chunk: there {CHUNK}, now 4\n"):
+        RunWriter(out, "closed_book", SETTINGS, total=TOTAL, chunk=4)
+    whole_run(out)
+    assert RunWriter(out, "closed_book", SETTINGS, total=TOTAL, chunk=4).finished
+
+
 def test_a_directory_with_something_else_is_refused(tmp_path: Path) -> None:
     """What is not a run is not written into."""
     (tmp_path / "thesis.tex").write_text("years of work")
