@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import os
@@ -10,12 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slick.errors import InputError, RunError
 from slick.processes import ALONE, Processes
 from slick.prompts import PLAIN, Chat
 from slick.provenance import adapter_base, check_model, fingerprint, is_adapter
+
+if TYPE_CHECKING:
+    from slick.exact import ExactAnswer, ExactRequest
 
 Request = tuple[str, Mapping[str, Any]]
 
@@ -50,32 +54,56 @@ class Backend:
         return [str(answer) for answer in answers]
 
     def row_ends(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """For a transformers model: the tokens that end an answer's line end its row as well.
+        """For lm-eval's own transformers model: the tokens that end an answer's line end its row as well.
 
         lm-eval goes on with a batch until every row has met the same stop string, so that one row which ended
         with end-of-sequence drags all others to the length limit. What follows a line break is cut off anyway.
         """
         from lm_eval.models.huggingface import HFLM
 
-        if not isinstance(self.lm, HFLM) or list(kwargs.get("until", ())) != ["\n"]:
+        if self.ours or not isinstance(self.lm, HFLM) or list(kwargs.get("until", ())) != ["\n"]:
             return {}
         return {"eos_token_id": _line_ending_tokens(self.lm)}
 
-    def sample(self, prompts: Sequence[str], kwargs: Mapping[str, Any], n: int, seed: int) -> list[list[str]]:
-        """n sampled answers a prompt: prompts × n. Where the model runs in this process, from one prefill each.
+    @property
+    def ours(self) -> bool:
+        """Whether the model is a `slick-hf`."""
+        return hasattr(self.lm, "exact")
 
-        Seeds every generator first, so that the same call gives the same answers; an API backend, which would
-        send one seed with all its requests, is given one a sample.
+    @property
+    def independent_samples(self) -> bool:
+        """Whether sample j of a prompt depends on seed, prompt and j alone."""
+        return bool(getattr(self.lm, "independent_samples", False))
+
+    def sample(
+        self, prompts: Sequence[str], kwargs: Mapping[str, Any], n: int, seed: int, first: int = 0
+    ) -> list[list[str]]:
+        """n sampled answers a prompt: prompts × n. The same call gives the same answers.
+
+        `slick-hf` draws each by its own numbers, from number `first` on; for others every generator is seeded
+        first, and an API backend, which would send one seed with all its requests, is given one a sample.
         """
-        from slick.shared_prefill import sample_shared, serves
-
-        seed_everything(seed)
-        if serves(self.lm):
+        if self.ours:
             with _running(self.name):
-                return sample_shared(self.lm, prompts, {**kwargs, **self.row_ends(kwargs)}, n, self.batch_size)
+                answers: list[list[str]] = self.lm.sample(prompts, kwargs, n, seed, first=first)
+            return answers
+        seed_everything(seed)
         each = [{**kwargs, "seed": seed + j} if self.per_request_seeds else kwargs for j in range(n)]
-        answers = iter(self.generate([(prompt, settings) for prompt in prompts for settings in each]))
-        return [[next(answers) for _ in each] for _ in prompts]
+        given = iter(self.generate([(prompt, settings) for prompt in prompts for settings in each]))
+        return [[next(given) for _ in each] for _ in prompts]
+
+    @property
+    def tie(self) -> float:
+        """Logits nearer than that may change places by rounding: between batches, or between two machines."""
+        return float(getattr(self.lm, "tie", 0.0))
+
+    def exact(self, requests: Sequence[ExactRequest]) -> list[ExactAnswer]:
+        """Chances in place of samples; InputError where the backend cannot tell them."""
+        if not self.ours:
+            raise InputError(f"--backend {self.name}: shows no probabilities to the exact estimator; use slick-hf")
+        with _running(self.name):
+            answers: list[ExactAnswer] = self.lm.exact(requests)
+        return answers
 
     def chat(self, *, apply: bool, multiturn: bool = False, system: str = "") -> Chat:
         """lm-eval's chat options as a `Chat`; InputError where the model has no chat template, or takes chats only."""
@@ -121,6 +149,9 @@ def load_backend(
     quiet()
     import lm_eval.models  # noqa: F401  registers the built-in backends
     from lm_eval.api.registry import get_model
+    from lm_eval.models.huggingface import HFLM
+
+    from slick import slick_hf
 
     try:
         kind: Any = get_model(name)
@@ -139,6 +170,12 @@ def load_backend(
         if _out_of_memory(error):
             raise RunError(f"{model}: out of memory while it was loaded ({error})") from error
         raise InputError(f"{model}: backend {name} cannot load it with {arguments}: {error}") from error
+    if isinstance(lm, HFLM):
+        slick_hf.decode_plainly(lm.model)
+        lm.truncates = False
+    # The libraries' hundred thousands of objects stay: no collection needs to look at them again.
+    gc.collect()
+    gc.freeze()
     return Backend(lm, name, dict(args or {}), batch_size, fingerprint(model))
 
 
@@ -219,11 +256,10 @@ def _line_ending_tokens(lm: Any) -> list[int]:
     """End-of-sequence and every token whose text holds a line break, in the vocabulary's order; found once a model."""
     found: list[int] | None = getattr(lm, "_slick_line_ending_tokens", None)
     if found is None:
-        texts = lm.tokenizer.batch_decode([[i] for i in range(len(lm.tokenizer))])
-        ends = {i for i, text in enumerate(texts) if "\n" in text}
-        config = lm.model.generation_config.eos_token_id
-        ends |= set(config if isinstance(config, list) else [] if config is None else [config])
-        found = sorted(ends | {lm.eot_token_id})
+        from slick.slick_hf import ending_tokens
+        from slick.vocabulary import read_vocabulary
+
+        found = sorted(read_vocabulary(lm.tokenizer, ending_tokens(lm)).line_ends)
         lm._slick_line_ending_tokens = found
     return found
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slick import options as o
+from slick.errors import InputError
+from slick.knowledge import Estimator
 from slick.matching import Matching
 from slick.prompts import DEFAULT_FORM
 
@@ -22,7 +24,7 @@ def probe(
     relations: o.Relations = "",
     limit: o.Limit = 0,
     exemplars: Annotated[str, typer.Option(help="Facts to draw exemplars from, instead of the dev split.")] = "",
-    backend: o.BackendName = "hf",
+    backend: o.BackendName = "slick-hf",
     model_args: o.ModelArgs = [],  # noqa: B006  typer copies it
     batch_size: o.BatchSize = 128,
     device: o.Device = "",
@@ -33,6 +35,9 @@ def probe(
     top_k: Annotated[int, typer.Option(help="Samples come from the top k tokens.")] = 40,
     max_gen_toks: o.MaxGenToks = 32,
     n_before: Annotated[int, typer.Option(help="Fresh exemplar sets for the unbiased before; 0 for none.")] = 5,
+    estimator: Annotated[
+        Estimator, typer.Option(help="sampled: generate, as the paper does. exact: compute what samples estimate.")
+    ] = Estimator.SAMPLED,
     all_samples: Annotated[
         bool, typer.Option("--all-samples", help="Sample every fact, not only undecided ones.")
     ] = False,
@@ -44,7 +49,8 @@ def probe(
 ) -> None:
     """Measure what a model knows: P_Correct and the SliCK category of every fact.
 
-    Greedy answers first, samples only where no greedy answer is right; the categories are the full protocol's.
+    Sampled: greedy answers first, samples only where no greedy answer is right; the categories are the full
+    protocol's. Exact: no generation and no sampling noise, one forward pass an exemplar set.
 
     \b
     Example:
@@ -57,7 +63,9 @@ def probe(
     from slick.sampled import Sampled
 
     processes = joined()
-    estimator = Sampled(n_exemplar_sets, n_exemplars, n_samples, temperature, top_k, max_gen_toks, n_before).check()
+    protocol = Sampled(n_exemplar_sets, n_exemplars, n_samples, temperature, top_k, max_gen_toks, n_before).check()
+    if estimator is Estimator.EXACT and all_samples:
+        raise InputError("--all-samples: the exact estimator draws none; leave it out, or use --estimator sampled")
     selection = o.select(facts, split=split, relations=relations, limit=limit, seed=seed)
     if exemplars:
         pools = pools_from_file(read_facts(exemplars), selection.facts)
@@ -70,12 +78,13 @@ def probe(
             selection.facts,
             pools,
             o.answer_priors(selection.source, pools),
-            estimator,
+            protocol,
             matching,
             loaded.chat(apply=apply_chat_template, multiturn=fewshot_as_multiturn, system=system_instruction),
             seed,
             all_samples,
             facts,
+            estimator is Estimator.EXACT,
         ),
         loaded,
         out,
@@ -96,7 +105,7 @@ def score(
     relations: o.Relations = "",
     limit: o.Limit = 0,
     form: Annotated[str, typer.Option(help="The zero-shot training form; holds {question}; \\n is a line break.")] = "",
-    backend: o.BackendName = "hf",
+    backend: o.BackendName = "slick-hf",
     model_args: o.ModelArgs = [],  # noqa: B006  typer copies it
     batch_size: o.BatchSize = 128,
     device: o.Device = "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,20 +22,22 @@ Ended = Callable[[Sequence[int]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is drawn; None instead of it means greedy."""
+    """How the next token is drawn; None instead of it means greedy. first: the number of the first sample."""
 
     temperature: float
     top_k: int
+    seed: int
+    first: int = 0
 
 
-def uniforms(seed: int, prompt: str, n: int, length: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """n × length numbers in [0, 1) that decide the n samples of a prompt.
+def uniforms(sampling: Sampling, prompt: str, n: int, length: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """n × length numbers in [0, 1) that decide the samples `first` to `first` + n - 1 of a prompt.
 
     Sample j depends on seed, prompt and j alone: not on n, nor on what it is computed together with.
     """
-    key = hashlib.blake2b(f"{seed}/{prompt}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    key = hashlib.blake2b(f"{sampling.seed}/{prompt}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "big")))
-    return generator.random((n, length))
+    return generator.random((sampling.first + n, length))[sampling.first :]
 
 
 def decode(
@@ -110,8 +112,3 @@ def largest(logits: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         if wide == size or not bool((values[:, -1] >= values[:, k - 1]).any()):
             return values, tokens
         wide = min(4 * wide, size)
-
-
-def ended_by(tokens: Collection[int]) -> Ended:
-    """An answer ends with any of these tokens."""
-    return lambda written: written[-1] in tokens

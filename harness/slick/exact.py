@@ -29,6 +29,9 @@ PRUNE = 1e-6
 # Tokens with less are not even looked at, and count as pruned whole.
 _IGNORE = 1e-9
 
+# Stands for "no rival", since JSON has no infinity.
+FAR = 1e3
+
 Tokens = tuple[int, ...]
 
 
@@ -53,7 +56,7 @@ class ExactAnswer:
     """What one prompt says of a fact.
 
     greedy: whether the greedy answer is right. p: chance in [0, 1] that a sample is right; the truth lies in
-    [p, p + pruned]. gap: by how many logits the greedy verdict stands; inf where nothing else was near.
+    [p, p + pruned]. gap: by how many logits the greedy verdict stands; FAR where none of the top k would turn it.
     """
 
     greedy: bool
@@ -117,7 +120,7 @@ class _Walk:
     p: float = 0.0
     pruned: float = 0.0
     greedy: bool = False
-    gap: float = float("inf")
+    gap: float = FAR
 
     def answer(self) -> ExactAnswer:
         return ExactAnswer(self.greedy, min(self.p, 1.0), min(self.pruned, 1.0), self.gap)

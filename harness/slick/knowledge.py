@@ -31,6 +31,13 @@ class Category(StrEnum):
         return _METRICS[self]
 
 
+class Estimator(StrEnum):
+    """How P_Correct is measured: by generating answers, or by computing the chances of right ones."""
+
+    SAMPLED = "sampled"
+    EXACT = "exact"
+
+
 CATEGORIES = tuple(Category)
 KNOWN = CATEGORIES[:3]
 # What a probe counts of a fact, by the names of `Knowledge`'s fields.

@@ -35,7 +35,9 @@ Limit = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 Out = Annotated[Path, typer.Option("--out", help="Directory for the run; repeat the command to resume it.")]
-BackendName = Annotated[str, typer.Option("--backend", help="lm-eval model type: hf, vllm, local-completions, …")]
+BackendName = Annotated[
+    str, typer.Option("--backend", help="slick-hf, or an lm-eval model type: hf, vllm, local-completions, …")
+]
 ModelArgs = Annotated[list[str], typer.Option("--model-args", help="Arguments for the backend, KEY=VALUE; repeatable.")]
 BatchSize = Annotated[
     int, typer.Option("--batch-size", help="Sequences a batch; recorded, since it can decide near-ties.")

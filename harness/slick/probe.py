@@ -1,18 +1,20 @@
-"""`slick probe`: the sampled estimator in two stages, in chunks that are committed as they are done."""
+"""`slick probe`: either estimator over many facts, in chunks that are committed as they are done."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from slick.backend import Backend, Request
+from slick.exact import ExactAnswer, ExactRequest
 from slick.exemplars import ExemplarSets, draw_exemplar_sets, draw_fresh_sets
 from slick.facts import Fact, by_relation, facts_digest
 from slick.files import digest_of
-from slick.knowledge import Knowledge
+from slick.knowledge import Chances, Knowledge
 from slick.matching import Matching
 from slick.metrics import fact_metrics, probe_metrics, summarise
 from slick.processes import ALONE, Processes
@@ -23,14 +25,19 @@ from slick.sampled import PAPER, Sampled, count_right, probe_prompts
 
 TASK = "slick_probe"
 # Facts a chunk. A chunk's batches depend on nothing outside it, so a resumed run repeats an unbroken one.
-CHUNK = 64
+CHUNK = 128
+
+# Per relation, the exemplar sets that make the category, and the fresh ones of the "before" measurement.
+Sets = Mapping[str, tuple[ExemplarSets, ExemplarSets]]
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     """Everything that a probe's answers depend on, besides the model.
 
+    estimator: the sampled protocol's settings; `exact` computes what it estimates.
     all_samples: draw samples for every fact, not only where no greedy answer is right.
+    Facts are probed relation by relation, since those of one relation share their exemplar sets.
     """
 
     facts: Sequence[Fact]
@@ -42,6 +49,16 @@ class Probe:
     seed: int = 0
     all_samples: bool = False
     source: str = ""
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        ordered = [fact for group in by_relation(self.facts).values() for fact in group]
+        object.__setattr__(self, "facts", ordered)
+
+    @property
+    def method(self) -> str:
+        """The estimator's name, as a run records it."""
+        return "exact" if self.exact else "sampled" if self.all_samples else "two-stage sampled"
 
     def exemplar_sets(self) -> dict[str, tuple[ExemplarSets, ExemplarSets]]:
         """Per relation, the sets that make the category and the fresh sets of the "before" measurement."""
@@ -56,7 +73,7 @@ class Probe:
     def settings(self, backend: Backend) -> dict[str, Any]:
         """What must be equal for an interrupted run to be gone on with."""
         return {
-            "estimator": "two-stage sampled" if not self.all_samples else "sampled",
+            "estimator": self.method,
             **self.estimator.as_dict(),
             "matching": str(self.matching),
             "seed": self.seed,
@@ -85,36 +102,37 @@ def run_probe(probe: Probe, backend: Backend, out: Path, processes: Processes = 
         if writer.finished:
             return read_run(out)
         sets = probe.exemplar_sets()
+        rows = _exact_rows if probe.exact else _sampled_rows
         for first in writer.chunks("Probing"):
-            writer.commit(_probe_chunk(probe, backend, sets, first, facts[first : first + CHUNK]))
+            writer.commit(rows(probe, backend, sets, first, facts[first : first + CHUNK]))
         return writer.finished_by(lambda: _finish(probe, backend, writer, time.monotonic() - start))
 
 
-def _probe_chunk(
+def _sampled_rows(
     probe: Probe,
     backend: Backend,
-    sets: Mapping[str, tuple[ExemplarSets, ExemplarSets]],
+    sets: Sets,
     first: int,
     facts: Sequence[Fact],
 ) -> Iterator[Row]:
     """Stage one: greedy answers under all sets. Stage two: samples where they are needed."""
     e = probe.estimator
-    prompts = [probe_prompts(fact, sets[fact.relation][0], probe.chat) for fact in facts]
-    fresh = [probe_prompts(fact, sets[fact.relation][1], probe.chat) for fact in facts]
+    prompts, fresh = _prompts(probe, sets, facts)
     greedy, before = _greedy(backend, e, prompts, fresh)
     undecided = [
         i
         for i, fact in enumerate(facts)
         if probe.all_samples or count_right(fact, greedy[i], [], matching=probe.matching).greedy_right == 0
     ]
-    # Keyed by the chunk, so that a resumed run draws what an unbroken one would have drawn.
-    seed = int(digest_of([probe.seed, first])[:7], 16)
+    # Else keyed by the chunk, so that a resumed run draws what an unbroken one would have drawn.
+    seed = probe.seed if backend.independent_samples else int(digest_of([probe.seed, first])[:7], 16)
     asked = [p for i in undecided for p in prompts[i]]
     answers = iter(backend.sample(asked, e.sampled_kwargs(), e.n_samples, seed))
     drawn = [[next(answers) for _ in prompts[i]] for i in undecided]
     sampled = dict(zip(undecided, drawn, strict=True))
     for i, fact in enumerate(facts):
-        yield _row(probe, first + i, fact, (prompts[i], fresh[i]), greedy[i], sampled.get(i, []), before[i])
+        asked_under = (prompts[i], fresh[i])
+        yield _sampled_row(probe, first + i, fact, asked_under, greedy[i], sampled.get(i, []), before[i])
 
 
 def _greedy(
@@ -127,7 +145,53 @@ def _greedy(
     return taken[: len(prompts)], taken[len(prompts) :]
 
 
-def _row(
+def _prompts(probe: Probe, sets: Sets, facts: Sequence[Fact]) -> tuple[list[list[str]], list[list[str]]]:
+    """Per fact, its prompts under the sets that make the category and under the fresh ones."""
+    return (
+        [probe_prompts(fact, sets[fact.relation][0], probe.chat) for fact in facts],
+        [probe_prompts(fact, sets[fact.relation][1], probe.chat) for fact in facts],
+    )
+
+
+def _exact_rows(probe: Probe, backend: Backend, sets: Sets, first: int, facts: Sequence[Fact]) -> Iterator[Row]:
+    """Chances under all sets, asked together."""
+    e = probe.estimator
+    prompts, fresh = _prompts(probe, sets, facts)
+    asked = [
+        ExactRequest(prompt, fact.answers, e.temperature, e.top_k, e.max_gen_toks, probe.matching)
+        for i, fact in enumerate(facts)
+        for prompt in (*prompts[i], *fresh[i])
+    ]
+    answers = iter(backend.exact(asked))
+    for i, fact in enumerate(facts):
+        found = [[next(answers) for _ in group] for group in (prompts[i], fresh[i])]
+        knowledge = exact_knowledge(fact, *found, n_samples=e.n_samples, tolerance=backend.tie)
+        requests = [(prompt, e.exact_kwargs()) for prompt in (*prompts[i], *fresh[i])]
+        said = [[json.dumps(asdict(answer))] for group in found for answer in group]
+        yield _row(probe, first + i, knowledge, requests, said)
+
+
+def exact_knowledge(
+    fact: Fact, answers: Sequence[ExactAnswer], before: Sequence[ExactAnswer], *, n_samples: int, tolerance: float
+) -> Knowledge:
+    """What the exact answers under a fact's sets say of it. tolerance: logits nearer than that are a tie."""
+    chances = Chances(
+        tuple(answer.p for answer in answers),
+        n_samples,
+        max(answer.pruned for answer in answers),
+        any(answer.gap < tolerance for answer in answers),
+    )
+    return Knowledge(
+        fact,
+        greedy_right=sum(answer.greedy for answer in answers),
+        greedy_total=len(answers),
+        before_right=sum(answer.greedy for answer in before),
+        before_total=len(before),
+        chances=chances,
+    )
+
+
+def _sampled_row(
     probe: Probe,
     doc_id: int,
     fact: Fact,
@@ -145,6 +209,13 @@ def _row(
         answers += sampled
     requests += [(p, e.greedy_kwargs()) for p in prompts[1]]
     answers += [[a] for a in before]
+    return _row(probe, doc_id, knowledge, requests, answers)
+
+
+def _row(
+    probe: Probe, doc_id: int, knowledge: Knowledge, requests: Sequence[Request], answers: Sequence[Sequence[str]]
+) -> Row:
+    fact = knowledge.fact
     metrics = fact_metrics(knowledge, probe.priors.get(fact.relation), probe.matching)
     row = sample_row(doc_id, fact, requests, answers, metrics)
     row["counts"] = knowledge.record()

@@ -60,6 +60,10 @@ class Sampled:
             "top_p": 1.0,
         }
 
+    def exact_kwargs(self) -> dict[str, Any]:
+        """What a log says of an exact request: the sampling whose outcome it computes."""
+        return {**self.sampled_kwargs(), "exact": True}
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -24,10 +24,8 @@ _KEPT_PREFIXES = 32
 _TOLERANCE = 1e-3
 _ROUGH_TOLERANCE = 0.1
 
-Mask = torch.Tensor
 
-
-class _Slots(DynamicLayer):
+class _Slots(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     """One layer's keys and values in a tensor with room to spare; new ones are written behind `length`."""
 
     def __init__(self, room: int) -> None:
@@ -78,7 +76,7 @@ class Running:
     """A batch that may be continued: its cache, and which slots of it hold tokens (rows × slots, 1 or 0)."""
 
     cache: Cache
-    mask: Mask
+    mask: torch.Tensor
 
     @property
     def filled(self) -> int:
@@ -112,7 +110,6 @@ class SharedPrefix:
         """Whether rows of so many tokens (those to come included) can share what they have in common."""
         return not self.reason and (self.window is None or longest <= self.window)
 
-    @torch.inference_mode()
     def start(self, rows: Sequence[Tokens], prefixes: Sequence[int], keep: int, more: int = 0) -> tuple[Any, Running]:
         """Computes rows whose first prefixes[i] tokens are shared.
 
@@ -134,13 +131,11 @@ class SharedPrefix:
         logits = self._forward(running, ids.to(self.model.device), keep)
         return logits, running
 
-    @torch.inference_mode()
     def step(self, running: Running, tokens: torch.Tensor) -> torch.Tensor:
         """Continues every row by one token (rows) and returns the next logits (rows × vocabulary, float32)."""
         running.mask[:, running.filled] = 1
         return self._forward(running, tokens[:, None], 1)[:, 0]
 
-    @torch.inference_mode()
     def whole(self, rows: Sequence[Tokens], keep: int) -> torch.Tensor:
         """The logits at the last `keep` places of each row, everything computed anew, without any cache."""
         width, least = max(map(len, rows)), min(map(len, rows))
@@ -149,7 +144,7 @@ class SharedPrefix:
             ids[i, : len(row)] = torch.tensor(row)
         # Padded behind: what comes later cannot change what stands before, in a recurrent model either.
         first = max(least - keep, 0)
-        with self.autocast():
+        with torch.no_grad(), self.autocast():
             logits = self.model(input_ids=ids.to(self.model.device), **self._last(width - first)).logits
         logits = logits[:, first - width :]
         found = logits.new_zeros(len(rows), keep, logits.shape[2])
@@ -163,7 +158,7 @@ class SharedPrefix:
         places: dict[str, Any] = {}
         if "position_ids" in self._takes:
             places["position_ids"] = (running.mask[:, :end].cumsum(-1) - 1).clamp(min=0)[:, start:]
-        with self.autocast():
+        with torch.no_grad(), self.autocast():
             logits = self.model(
                 input_ids=ids,
                 attention_mask=running.mask[:, :end],
@@ -172,7 +167,7 @@ class SharedPrefix:
                 **places,
                 **self._last(keep),
             ).logits
-        return logits[:, -keep:].float()  # type: ignore[no-any-return]
+        return logits[:, -keep:].float()
 
     def _last(self, keep: int) -> dict[str, int]:
         """Logits of every place would be the largest tensor of all; most models can leave them out."""

@@ -54,7 +54,7 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
                 f"slick-hf: {type(self.model).__name__} is an encoder-decoder; expected a causal language model"
             )
         decode_plainly(self.model)
-        autocast = nullcontext
+        autocast: Any = nullcontext
         if self.mixed_precision_dtype is not None:
             autocast = lambda: torch.autocast(self.device.type, dtype=self.mixed_precision_dtype)  # noqa: E731
         self.shared = SharedPrefix(self.model, self.tokenizer.pad_token_id or 0, autocast)
@@ -119,14 +119,20 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
 
     def greedy(self, prompts: Sequence[str], kwargs: Mapping[str, Any], bar: Any = None) -> list[str]:
         """One greedy answer a prompt. kwargs: `until` and `max_gen_toks` as lm-eval takes them."""
-        return [answers[0] for answers in self._answers(prompts, kwargs, None, 1, 0, bar)]
+        return [answers[0] for answers in self._answers(prompts, kwargs, None, 1, bar)]
 
     def sample(
-        self, prompts: Sequence[str], kwargs: Mapping[str, Any], n: int, seed: int, bar: Any = None
+        self,
+        prompts: Sequence[str],
+        kwargs: Mapping[str, Any],
+        n: int,
+        seed: int,
+        bar: Any = None,
+        first: int = 0,
     ) -> list[list[str]]:
-        """n samples a prompt (prompts × n). kwargs: also `temperature` and `top_k`."""
-        sampling = Sampling(float(kwargs["temperature"]), int(kwargs["top_k"]))
-        return self._answers(prompts, kwargs, sampling, n, seed, bar)
+        """The samples number `first` to `first` + n - 1 of each prompt. kwargs: also `temperature` and `top_k`."""
+        sampling = Sampling(float(kwargs["temperature"]), int(kwargs["top_k"]), seed, first)
+        return self._answers(prompts, kwargs, sampling, n, bar)
 
     def _answers(
         self,
@@ -134,7 +140,6 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         kwargs: Mapping[str, Any],
         sampling: Sampling | None,
         n: int,
-        seed: int,
         bar: Any,
     ) -> list[list[str]]:
         until, length = _listed(kwargs["until"]), int(kwargs["max_gen_toks"])
@@ -149,7 +154,7 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         for batch in plan(rows, [1] * len(rows), max(1, self.rows_per_batch // n)):
             numbers = None
             if sampling is not None:
-                numbers = np.stack([uniforms(seed, prompts[i], n, length) for i in batch.rows])
+                numbers = np.stack([uniforms(sampling, prompts[i], n, length) for i in batch.rows])
             asked = [rows[i] for i in batch.rows]
             written = decode(self.shared, asked, batch.prefixes, length, ended, sampling, numbers)
             texts = [self._text(text, until) for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
@@ -190,6 +195,13 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
             for i, answer in zip(members, walk(asked, teacher, self.vocabulary), strict=True):
                 found[i] = answer
         return [answer for answer in found if answer is not None]
+
+    @property
+    def tie(self) -> float:
+        """Logits nearer than that may change places by rounding; a few units of the last place at 32."""
+        kinds = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+        dtype = self.mixed_precision_dtype or next(self.model.parameters()).dtype
+        return kinds.get(dtype, kinds[torch.bfloat16])
 
     @property
     def rows_per_batch(self) -> int:

@@ -26,6 +26,8 @@ class ScriptedBackend:
 
     answer: Callable[[str, int | None], str]
     lives: int | None = None
+    independent_samples: bool = False
+    tie: float = 1e-3
     model: Mapping[str, Any] = field(default_factory=lambda: {"name": "scripted", "weights": "w"})
     asked: list[Request] = field(default_factory=list)
     drawn: list[tuple[list[str], Mapping[str, Any], int, int]] = field(default_factory=list)

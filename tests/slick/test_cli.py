@@ -480,7 +480,7 @@ def drop_end(model: Path) -> None:
         (drop_end, "model: its tokenizer names no end-of-sequence token"),
         (lambda m: (m / "model.safetensors").unlink(), "model: has no *.safetensors weights"),
         (lambda m: os.truncate(m / "model.safetensors", 9_000), "model.safetensors: not readable weights"),
-        (lambda m: os.truncate(m / "tokenizer.json", 900), "model: backend hf cannot load it"),
+        (lambda m: os.truncate(m / "tokenizer.json", 900), "model: backend slick-hf cannot load it"),
         (lambda m: os.truncate(m / "config.json", 90), "config.json:"),
         (lambda m: (m / "training.json").write_text("{"), "training.json:1:2: not JSON"),
     ],

@@ -152,7 +152,7 @@ def test_the_options_of_a_probe_reach_its_run(tmp_path: Path, probe: Any) -> Non
     expected = {"estimator": "sampled", "matching": "normalized", "top_k": 3, "seed": 9, "n_exemplar_sets": 2}
     assert {name: settings[name] for name in expected} == expected
     assert settings["chat"] == {"template": True, "multiturn": True, "system": "S"}
-    assert settings["backend"] == {"name": "hf", "args": {"dtype": "float32"}, "batch_size": 5}
+    assert settings["backend"] == {"name": "slick-hf", "args": {"dtype": "float32"}, "batch_size": 5}
 
 
 def test_a_score_by_category_of_a_probe(
