@@ -232,7 +232,7 @@ def _check_processes(name: str, kind: Any, arguments: Mapping[str, Any], process
     if not issubclass(kind, (HFLM, TemplateAPI)):
         raise InputError(
             f"--backend {name}: not known to run in {processes.size} processes side by side; start one process, and "
-            "spread the model with --model-args (vllm: tensor_parallel_size, data_parallel_size)"
+            "spread the model with --model-args (vllm: tensor_parallel_size), or ask a server through local-completions"
         )
     if spread := [option for option in ("parallelize", "tp_plan") if arguments.get(option)]:
         raise InputError(
