@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slick import options as o
-from slick.errors import InputError
+from slick.errors import InputError, RunError
 from slick.knowledge import Estimator
 from slick.matching import Matching
 from slick.prompts import DEFAULT_FORM
 
 if TYPE_CHECKING:
+    from slick.backend import Backend
+    from slick.probe import Probe
     from slick.runs import Run
+
+VERIFICATION = "verification.json"
 
 
 def probe(
@@ -41,6 +45,9 @@ def probe(
     all_samples: Annotated[
         bool, typer.Option("--all-samples", help="Sample every fact, not only undecided ones.")
     ] = False,
+    verify: Annotated[
+        int, typer.Option(help="After an exact probe, draw the sampled protocol on so many facts and compare.", min=0)
+    ] = 0,
     matching: o.MatchingOption = Matching.STRICT,
     apply_chat_template: o.ApplyChat = False,
     fewshot_as_multiturn: o.Multiturn = False,
@@ -66,6 +73,8 @@ def probe(
     protocol = Sampled(n_exemplar_sets, n_exemplars, n_samples, temperature, top_k, max_gen_toks, n_before).check()
     if estimator is Estimator.EXACT and all_samples:
         raise InputError("--all-samples: the exact estimator draws none; leave it out, or use --estimator sampled")
+    if verify and estimator is not Estimator.EXACT:
+        raise InputError("--verify: compares the exact estimator with samples; add --estimator exact")
     selection = o.select(facts, split=split, relations=relations, limit=limit, seed=seed)
     if exemplars:
         pools = pools_from_file(read_facts(exemplars), selection.facts)
@@ -73,25 +82,23 @@ def probe(
         pools = exemplar_pools(selection.source, selection.facts, seed=seed)
     check_pools(pools, selection.facts, k=n_exemplars)
     loaded = o.open_backend(backend, model, model_args, batch_size, device)
-    run = run_probe(
-        Probe(
-            selection.facts,
-            pools,
-            o.answer_priors(selection.source, pools),
-            protocol,
-            matching,
-            loaded.chat(apply=apply_chat_template, multiturn=fewshot_as_multiturn, system=system_instruction),
-            seed,
-            all_samples,
-            facts,
-            estimator is Estimator.EXACT,
-        ),
-        loaded,
-        out,
-        processes,
+    asked = Probe(
+        selection.facts,
+        pools,
+        o.answer_priors(selection.source, pools),
+        protocol,
+        matching,
+        loaded.chat(apply=apply_chat_template, multiturn=fewshot_as_multiturn, system=system_instruction),
+        seed,
+        all_samples,
+        facts,
+        estimator is Estimator.EXACT,
     )
+    run = run_probe(asked, loaded, out, processes)
     if processes.first:
         _print_probe(run)
+        if verify:
+            _verify(asked, loaded, run, verify)
 
 
 def score(
@@ -191,6 +198,35 @@ def _print_probe(run: Run) -> None:
         print("WeaklyKnown and Unknown: expected facts, from the chance that samples would be right.")
         print("flagged: facts of which samples may well say the one or the other (5 to 95 %).")
     print(run.path)
+
+
+def _verify(probe: Probe, backend: Backend, run: Run, n: int) -> None:
+    """Writes and prints how samples compare with the exact estimator; RunError where they do not fit."""
+    from slick.files import write_json
+    from slick.terminal import print_table
+    from slick.verify import LIMIT, verify
+
+    found = verify(probe, backend, n)
+    write_json(run.path / VERIFICATION, found.as_dict())
+    print_table(
+        f"{found.facts} facts drawn by the sampled protocol",
+        ("", "found", "expected"),
+        [
+            ("greedy verdicts that differ", f"{found.greedy_differ} of {found.greedy}", "0"),
+            ("facts left out as numerically uncertain", f"{found.uncertain}", ""),
+            (f"right samples of {found.samples}", f"{found.right}", f"{found.expected:.1f} ± {found.noise:.1f}"),
+            ("bias, in standard errors", f"{found.bias:+.2f}", "0 ± 1"),
+            ("dispersion, in standard errors", f"{found.dispersion:+.2f}", "0 ± 1"),
+            ("facts with another category", f"{found.category_differs}", ""),
+            ("of them not flagged", f"{found.unflagged}", f"{found.unflagged_expected:.2f}"),
+        ],
+    )
+    if not found.agrees:
+        raise RunError(
+            f"{run.path / VERIFICATION}: the exact estimator and samples do not agree on this model (a greedy verdict "
+            f"differs, or bias or dispersion is beyond {LIMIT:g} standard errors); use --estimator sampled, and please "
+            "report the model"
+        )
 
 
 def _print_score(run: Run) -> None:

@@ -60,6 +60,11 @@ class Probe:
         """The estimator's name, as a run records it."""
         return "exact" if self.exact else "sampled" if self.all_samples else "two-stage sampled"
 
+    def exact_request(self, prompt: str, fact: Fact) -> ExactRequest:
+        """What the exact estimator is asked of a fact under one of its prompts."""
+        e = self.estimator
+        return ExactRequest(prompt, fact.answers, e.temperature, e.top_k, e.max_gen_toks, self.matching)
+
     def exemplar_sets(self) -> dict[str, tuple[ExemplarSets, ExemplarSets]]:
         """Per relation, the sets that make the category and the fresh sets of the "before" measurement."""
         e = self.estimator
@@ -157,11 +162,7 @@ def _exact_rows(probe: Probe, backend: Backend, sets: Sets, first: int, facts: S
     """Chances under all sets, asked together."""
     e = probe.estimator
     prompts, fresh = _prompts(probe, sets, facts)
-    asked = [
-        ExactRequest(prompt, fact.answers, e.temperature, e.top_k, e.max_gen_toks, probe.matching)
-        for i, fact in enumerate(facts)
-        for prompt in (*prompts[i], *fresh[i])
-    ]
+    asked = [probe.exact_request(prompt, fact) for i, fact in enumerate(facts) for prompt in (*prompts[i], *fresh[i])]
     answers = iter(backend.exact(asked))
     for i, fact in enumerate(facts):
         found = [[next(answers) for _ in group] for group in (prompts[i], fresh[i])]
