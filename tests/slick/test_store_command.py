@@ -1,0 +1,150 @@
+"""slick.store_command: the verb `slick store`, as a user runs it."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import slick.store
+from slick.cli import run
+from slick.store import Store, StoredModel
+
+OLD = StoredModel(b"o" * 16, "old model", "0123456789abcdef" * 4, None, "hf")
+TUNED = StoredModel(b"t" * 16, "tuned", "fedcba9876543210" * 4, "a" * 64, "slick-hf")
+SERVED = StoredModel(b"s" * 16, "served", None, None, "local-completions", resuming=True)
+DAY = 86_400.0
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three models, used 100, 10 and 1 days ago; the wide terminal of a user."""
+    monkeypatch.setenv("COLUMNS", "200")
+    now = slick.store.time.time()
+    with Store(tmp_path / "store") as store:
+        for model, days, count in ((OLD, 100, 1500), (TUNED, 10, 3), (SERVED, 1, 2)):
+            with monkeypatch.context() as patch:
+                patch.setattr(slick.store.time, "time", lambda days=days: now - days * DAY)
+                store.put(model, [(i.to_bytes(16, "big"), 0, "answer") for i in range(count)])
+    return tmp_path / "store"
+
+
+def held(path: Path) -> dict[str, int]:
+    with Store(path) as store:
+        return {h.model.name: h.responses for h in store.holdings()}
+
+
+def test_the_list_says_what_there_is(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Per model: weights, adapter, backend, how much, since when; what only serves resuming is marked."""
+    assert run(["store", "list", "--store", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "1,505 responses of 3 models" in out
+    rows = [line.split() for line in out.splitlines() if line.lstrip().startswith(("old", "tuned", "served"))]
+    assert [row[0] for row in rows] == ["served", "tuned", "old"]
+    assert rows[0][1:6] == ["serves", "resuming", "local-completions", "2", "12"]
+    assert rows[1][1:6] == ["fedcba987654", "a" * 12, "slick-hf", "3", "18"]
+    assert rows[2][2:6] == ["0123456789ab", "hf", "1,500", "9,000"]
+    assert all(row[-2] == row[-1] for row in rows)
+    assert out.splitlines()[-1] == str(path)
+
+
+def test_the_environment_names_the_store(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no option does; switched off for runs, the one in the cache can still be looked after."""
+    monkeypatch.setenv("SLICK_STORE", str(path))
+    assert run(["store", "verify"]) == 0
+    assert capsys.readouterr().out == f"{path}: all 1,505 responses are sound\n"
+    monkeypatch.setenv("SLICK_STORE", "0")
+    monkeypatch.setenv("SLICK_CACHE", str(path.parent))
+    path.rename(path.parent / "responses.sqlite")
+    assert run(["store", "verify"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "gone", "message"),
+    [
+        (["--model", "tuned"], {"tuned"}, "removed 3 responses of 1 models (tuned); "),
+        (["--model", "0123456789ab"], {"old model"}, "removed 1,500 responses of 1 models (old model); "),
+        (["--older-than", "9"], {"tuned", "old model"}, "removed 1,503 responses of 2 models (old model, tuned); "),
+        (["--older-than", "500"], set(), "removed 0 responses of 0 models; "),
+        (["--older-than", "50", "--model", "tuned"], set(), "removed 0 responses of 0 models; "),
+        (["--older-than", "0"], {"old model", "tuned", "served"}, "removed 1,505 responses of 3 models"),
+        (["--all"], {"old model", "tuned", "served"}, "removed 1,505 responses of 3 models (old model, served, tuned)"),
+    ],
+)
+def test_pruning(
+    path: Path, options: list[str], gone: set[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By name, digits, age, both, or all of it; what went is said, and its space is given back."""
+    size = path.stat().st_size
+    assert run(["store", "prune", "--store", str(path), *options]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(message)
+    assert out.endswith(f"; {path.stat().st_size:,} bytes remain\n")
+    assert set(held(path)) == {"old model", "tuned", "served"} - gone
+    assert (path.stat().st_size < size / 2) == ("old model" in gone)
+    assert run(["store", "verify", "--store", str(path)]) == 0
+
+
+def test_pruning_goes_with_a_run_at_work(path: Path) -> None:
+    """Another process has the store open: nothing waits, and its next answers are stored as before."""
+    with Store(path) as other:
+        assert run(["store", "prune", "--all", "--store", str(path)]) == 0
+        assert other.get(OLD, [bytes(16)]) == {}
+        other.put(OLD, [(bytes(16), 0, "again")])
+    assert held(path) == {"old model": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give --all, or --model, or --older-than, or the last two together"),
+        (["--all", "--model", "tuned"], "give --all, or --model"),
+        (["--all", "--older-than", "0"], "give --all, or --model"),
+        (["--model", "0123"], r"--model 0123: {path} holds nothing of it; found old model, served, tuned"),
+        (["--older-than", "-1"], "--older-than"),
+    ],
+)
+def test_pruning_that_is_not_clear_removes_nothing(
+    path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither everything nor by a few digits that could be of two models."""
+    assert run(["store", "prune", "--store", str(path), *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message.format(path=path) in err
+    assert len(held(path)) == 3
+
+
+@pytest.mark.parametrize("verb", [["list"], ["prune", "--all"], ["verify"]])
+def test_a_store_that_is_not_there_or_is_none(
+    tmp_path: Path, verb: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, one message, and nothing made or changed."""
+    assert run(["store", *verb, "--store", str(tmp_path / "store")]) == 2
+    assert f"{tmp_path / 'store'}: no such response store" in capsys.readouterr().err
+    (tmp_path / "text").write_text("text")
+    assert run(["store", *verb, "--store", str(tmp_path / "text")]) == 2
+    assert "text: no response store (it begins with b'text')" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["text"]
+    assert (tmp_path / "text").read_text() == "text"
+
+
+def test_verifying_a_damaged_store(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong is listed, what to do is said, and the file stays as it is."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE responses SET answer = CAST('Answer' AS BLOB) WHERE request = zeroblob(16)")
+    before = path.read_bytes()
+    assert run(["store", "verify", "--store", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert f"{path}: damaged; move it away, and the next run begins a new one:\n  response 1: does not match its" in err
+    assert err.count("does not match its checksum") == 3
+    assert path.read_bytes() == before
+    cut = Path(shutil.copy(path, path.parent / "cut"))
+    cut.write_bytes(before[:-5000])
+    assert run(["store", "verify", "--store", str(cut)]) == 2
+    assert "the response store is damaged" in capsys.readouterr().err
