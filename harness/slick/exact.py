@@ -11,12 +11,15 @@ Pure but for numpy; the model stands behind `Teacher`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slick.accepted import Accepted
 from slick.errors import RunError
+from slick.facts import Fact
+from slick.knowledge import Chances, Knowledge
 from slick.matching import Matching
 from slick.vocabulary import Vocabulary
 
@@ -63,6 +66,36 @@ class ExactAnswer:
     p: float
     pruned: float
     gap: float
+
+    def as_json(self) -> str:
+        """What a log has in the place of an answer's text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_json(cls, text: str) -> ExactAnswer:
+        """Raises KeyError, TypeError or ValueError for a text that is none."""
+        found = json.loads(text)
+        return cls(bool(found["greedy"]), float(found["p"]), float(found["pruned"]), float(found["gap"]))
+
+
+def exact_knowledge(
+    fact: Fact, answers: Sequence[ExactAnswer], before: Sequence[ExactAnswer], *, n_samples: int, tolerance: float
+) -> Knowledge:
+    """What the exact answers under a fact's sets say of it. tolerance: logits nearer than that are a tie."""
+    chances = Chances(
+        tuple(answer.p for answer in answers),
+        n_samples,
+        max(answer.pruned for answer in answers),
+        any(answer.gap < tolerance for answer in answers),
+    )
+    return Knowledge(
+        fact,
+        greedy_right=sum(answer.greedy for answer in answers),
+        greedy_total=len(answers),
+        before_right=sum(answer.greedy for answer in before),
+        before_total=len(before),
+        chances=chances,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slick.backend import Backend, Request
-from slick.exact import ExactAnswer, ExactRequest
+from slick.exact import ExactRequest, exact_knowledge
 from slick.exemplars import ExemplarSets, draw_exemplar_sets, draw_fresh_sets
 from slick.facts import Fact, by_relation, facts_digest
 from slick.files import digest_of
-from slick.knowledge import Chances, Knowledge
+from slick.knowledge import Knowledge
 from slick.matching import Matching
 from slick.metrics import fact_metrics, probe_metrics, summarise
 from slick.processes import ALONE, Processes
@@ -168,28 +167,8 @@ def _exact_rows(probe: Probe, backend: Backend, sets: Sets, first: int, facts: S
         found = [[next(answers) for _ in group] for group in (prompts[i], fresh[i])]
         knowledge = exact_knowledge(fact, *found, n_samples=e.n_samples, tolerance=backend.tie)
         requests = [(prompt, e.exact_kwargs()) for prompt in (*prompts[i], *fresh[i])]
-        said = [[json.dumps(asdict(answer))] for group in found for answer in group]
+        said = [[answer.as_json()] for group in found for answer in group]
         yield _row(probe, first + i, knowledge, requests, said)
-
-
-def exact_knowledge(
-    fact: Fact, answers: Sequence[ExactAnswer], before: Sequence[ExactAnswer], *, n_samples: int, tolerance: float
-) -> Knowledge:
-    """What the exact answers under a fact's sets say of it. tolerance: logits nearer than that are a tie."""
-    chances = Chances(
-        tuple(answer.p for answer in answers),
-        n_samples,
-        max(answer.pruned for answer in answers),
-        any(answer.gap < tolerance for answer in answers),
-    )
-    return Knowledge(
-        fact,
-        greedy_right=sum(answer.greedy for answer in answers),
-        greedy_total=len(answers),
-        before_right=sum(answer.greedy for answer in before),
-        before_total=len(before),
-        chances=chances,
-    )
 
 
 def _sampled_row(

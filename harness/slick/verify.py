@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from slick.exact import ExactAnswer
+from slick.exact import ExactAnswer, exact_knowledge
 from slick.facts import Fact
 from slick.knowledge import Knowledge
 from slick.matching import is_right
-from slick.probe import Probe, exact_knowledge
+from slick.probe import Probe
 from slick.sampled import count_right, probe_prompts
 
 if TYPE_CHECKING:
