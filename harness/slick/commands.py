@@ -52,6 +52,8 @@ def probe(
     apply_chat_template: o.ApplyChat = False,
     fewshot_as_multiturn: o.Multiturn = False,
     system_instruction: o.System = "",
+    store: o.StoreFile = "",
+    no_store: o.NoStore = False,
     seed: o.Seed = 0,
 ) -> None:
     """Measure what a model knows: P_Correct and the SliCK category of every fact.
@@ -81,24 +83,26 @@ def probe(
     else:
         pools = exemplar_pools(selection.source, selection.facts, seed=seed)
     check_pools(pools, selection.facts, k=n_exemplars)
-    loaded = o.open_backend(backend, model, model_args, batch_size, device)
-    asked = Probe(
-        selection.facts,
-        pools,
-        o.answer_priors(selection.source, pools),
-        protocol,
-        matching,
-        loaded.chat(apply=apply_chat_template, multiturn=fewshot_as_multiturn, system=system_instruction),
-        seed,
-        all_samples,
-        facts,
-        estimator is Estimator.EXACT,
-    )
-    run = run_probe(asked, loaded, out, processes)
-    if processes.first:
-        _print_probe(run)
-        if verify:
-            _verify(asked, loaded, run, verify)
+    with o.remembering_backend(
+        backend, model, model_args, batch_size, device, store=store, no_store=no_store, out=out
+    ) as loaded:
+        asked = Probe(
+            selection.facts,
+            pools,
+            o.answer_priors(selection.source, pools),
+            protocol,
+            matching,
+            loaded.chat(apply=apply_chat_template, multiturn=fewshot_as_multiturn, system=system_instruction),
+            seed,
+            all_samples,
+            facts,
+            estimator is Estimator.EXACT,
+        )
+        run = run_probe(asked, loaded, out, processes)
+        if processes.first:
+            _print_probe(run)
+            if verify:
+                _verify(asked, loaded, run, verify)
 
 
 def score(
@@ -120,6 +124,8 @@ def score(
     matching: o.MatchingOption = Matching.STRICT,
     apply_chat_template: o.ApplyChat = False,
     system_instruction: o.System = "",
+    store: o.StoreFile = "",
+    no_store: o.NoStore = False,
     seed: o.Seed = 0,
 ) -> None:
     """Score a model closed-book: exact match, zero-shot in the training form, by category of the base model.
@@ -154,24 +160,26 @@ def score(
             "probe these facts, or leave --knowledge out"
         )
     recorded = known.provenance.get("priors") if known else None
-    loaded = o.open_backend(backend, model, model_args, batch_size, device)
-    run = run_score(
-        Score(
-            selection.facts,
-            categories,
-            recorded or o.answer_priors(selection.source),
-            wanted_form,
-            matching,
-            loaded.chat(apply=apply_chat_template, system=system_instruction),
-            max_gen_toks,
-            facts or f"{knowledge} (its facts)",
-            training,
-            known.provenance.get("model") if known else None,
-        ),
-        loaded,
-        out,
-        processes,
-    )
+    with o.remembering_backend(
+        backend, model, model_args, batch_size, device, store=store, no_store=no_store, out=out
+    ) as loaded:
+        run = run_score(
+            Score(
+                selection.facts,
+                categories,
+                recorded or o.answer_priors(selection.source),
+                wanted_form,
+                matching,
+                loaded.chat(apply=apply_chat_template, system=system_instruction),
+                max_gen_toks,
+                facts or f"{knowledge} (its facts)",
+                training,
+                known.provenance.get("model") if known else None,
+            ),
+            loaded,
+            out,
+            processes,
+        )
     if processes.first:
         _print_score(run)
 

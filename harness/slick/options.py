@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from slick.errors import InputError
 from slick.facts import Fact, commonest_answers, of_split
 from slick.matching import Matching
 
@@ -53,6 +56,12 @@ System = Annotated[
 ]
 MaxGenToks = Annotated[int, typer.Option("--max-gen-toks", help="Longest answer, in tokens.", min=1)]
 
+StoreFile = Annotated[
+    str,
+    typer.Option("--store", help="File that remembers answers; SLICK_STORE or one in the user's cache if not given."),
+]
+NoStore = Annotated[bool, typer.Option("--no-store", help="Remember no answers, and use none that are remembered.")]
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -92,6 +101,43 @@ def answer_priors(source: Sequence[Fact], pools: Mapping[str, Sequence[Fact]] | 
         **commonest_answers(pooled),
         **commonest_answers(of_split(source, "train")),
     }
+
+
+@contextmanager
+def remembering_backend(
+    name: str,
+    model: str,
+    model_args: Sequence[str],
+    batch_size: int,
+    device: str,
+    *,
+    store: str,
+    no_store: bool,
+    out: Path,
+) -> Iterator[Backend]:
+    """The backend that the shared options describe, which answers from the response store what it can.
+
+    The store is opened first: one that cannot serve is refused before a model is loaded.
+    """
+    from slick.processes import joined
+    from slick.runs import run_started
+    from slick.store import Store, default_path, switched_off
+    from slick.stored import Stored
+
+    if store and no_store:
+        raise InputError("--store and --no-store: give one of them")
+    if no_store or (not store and switched_off()):
+        yield open_backend(name, model, model_args, batch_size, device)
+        return
+    with Store(store or default_path()) as opened:
+        inner = open_backend(name, model, model_args, batch_size, device)
+        # Who names the store's file vouches for the model's name.
+        stored = Stored(inner, opened, None if store else lambda: run_started(out))
+        yield cast("Backend", stored)
+        stored.finish()
+        if stored.served and joined().first:
+            total = stored.served + stored.asked
+            print(f"{stored.served:,} of {total:,} responses were in the store {opened.path}", file=sys.stderr)
 
 
 def open_backend(name: str, model: str, model_args: Sequence[str], batch_size: int, device: str) -> Backend:

@@ -243,7 +243,7 @@ class RunWriter:
         return self._started().replace(":", "-")
 
     def _started(self) -> str:
-        return str(read_json(self.out / PROGRESS)["started"])
+        return run_started(self.out)
 
     def rows(self) -> Iterator[Row]:
         """The rows written so far, in their order."""
@@ -429,6 +429,12 @@ def read_run(path: Path | str) -> Run:
         for file in sorted(newest.parent.glob(f"samples_*{suffix}"))
     }
     return Run(path, results, samples)
+
+
+def run_started(out: Path) -> str:
+    """When the run in `out`, unfinished or finished, was started: what tells it from another one of that place."""
+    progress = out / PROGRESS
+    return str(read_json(progress)["started"] if progress.exists() else read_run(out).results["date"])
 
 
 def _results_files(path: Path) -> list[Path]:

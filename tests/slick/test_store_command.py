@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import slick.backend
 import slick.store
 from slick.cli import run
+from slick.facts import Fact
+from slick.runs import read_run, run_started
 from slick.store import Store, StoredModel
 
 OLD = StoredModel(b"o" * 16, "old model", "0123456789abcdef" * 4, None, "hf")
@@ -148,3 +155,112 @@ def test_verifying_a_damaged_store(path: Path, capsys: pytest.CaptureFixture[str
     cut.write_bytes(before[:-5000])
     assert run(["store", "verify", "--store", str(cut)]) == 2
     assert "the response store is damaged" in capsys.readouterr().err
+
+
+# --- the verbs that fill it -------------------------------------------------------------------------------------
+
+QUICK = ["--n-exemplar-sets", "2", "--n-exemplars", "2", "--n-samples", "2", "--n-before", "1", "--max-gen-toks", "4"]
+
+
+@pytest.fixture
+def verbs(tiny_model: Path, tiny_facts: list[Fact], tmp_path: Path) -> Callable[..., int]:
+    """Runs probe or score on four facts of the tiny model."""
+    facts = tmp_path / "facts.jsonl"
+    facts.write_text("".join(json.dumps(fact.as_dict()) + "\n" for fact in tiny_facts))
+
+    def call(verb: str, name: str, *more: str) -> int:
+        how = QUICK if verb == "probe" else ["--max-gen-toks", "4"]
+        chosen = ["--model", str(tiny_model), "--facts", str(facts), "--split", "test", "--limit", "4"]
+        return run([verb, *chosen, "--out", str(tmp_path / name), *how, *more])
+
+    return call
+
+
+def content(run: Path) -> dict[str, bytes]:
+    """The files of a run but for times."""
+    found = {}
+    for path in sorted(run.iterdir()):
+        text = re.sub(rb'("(date|total_evaluation_time_seconds)": )"[^"]*"', rb"\1", path.read_bytes())
+        found[re.sub(r"_\d{4}-[\dT.:-]+\.json", "_TIME.json", path.name)] = text
+    return found
+
+
+@pytest.mark.parametrize(
+    ("verb", "more", "asked"),
+    # 4 facts: 2 greedy answers and 1 of the fresh sets each, and where none is right 2 samples under both sets.
+    [("probe", [], 28), ("probe", ["--estimator", "exact"], 12), ("score", [], 4)],
+)
+def test_a_second_run_asks_for_nothing_and_writes_the_same(
+    verbs: Any, tmp_path: Path, verb: str, more: list[str], asked: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In another directory: every answer from the store, which the files do not betray; and as without a store."""
+    store = tmp_path / "store"
+    assert verbs(verb, "first", *more, "--store", str(store)) == 0
+    assert "were in the store" not in capsys.readouterr().err
+    assert verbs(verb, "second", *more, "--store", str(store)) == 0
+    assert f"{asked} of {asked} responses were in the store {store}\n" in capsys.readouterr().err
+    assert verbs(verb, "bare", *more, "--no-store") == 0
+    assert content(tmp_path / "first") == content(tmp_path / "second") == content(tmp_path / "bare")
+    assert run_started(tmp_path / "first") == read_run(tmp_path / "first").results["date"]
+    with Store(store) as opened:
+        assert [h.responses for h in opened.holdings()] == [asked]
+
+
+def test_the_store_lies_in_the_users_cache(verbs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the environment says otherwise; --no-store leaves it alone."""
+    monkeypatch.setenv("SLICK_CACHE", str(tmp_path / "cache"))
+    assert verbs("score", "off") == 0
+    monkeypatch.delenv("SLICK_STORE")
+    assert verbs("score", "bare", "--no-store") == 0
+    assert not (tmp_path / "cache").exists()
+    assert verbs("score", "kept") == 0
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["responses.sqlite"]
+    monkeypatch.setenv("SLICK_STORE", str(tmp_path / "elsewhere"))
+    assert verbs("score", "other") == 0
+    assert (tmp_path / "elsewhere").is_file()
+
+
+def test_a_served_models_answers_outlive_no_finished_run(
+    verbs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --store FILE, which vouches for the name, they are there to resume the run and go with its end."""
+    monkeypatch.setenv("SLICK_STORE", str(tmp_path / "store"))
+    served = ["--backend", "dummy", "--model", "a-name"]
+    assert verbs("score", "first", *served) == 0
+    with Store(tmp_path / "store") as store:
+        assert store.holdings() == []
+    assert verbs("score", "second", *served, "--store", str(tmp_path / "store")) == 0
+    with Store(tmp_path / "store") as store:
+        assert [(h.model.name, h.responses, h.model.resuming) for h in store.holdings()] == [("a-name", 4, False)]
+
+
+@pytest.mark.parametrize("verb", ["probe", "score"])
+def test_a_store_that_cannot_serve_is_refused_before_a_model_is_loaded(
+    verbs: Any, tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2, what to do, and no run begun."""
+    monkeypatch.setattr(slick.backend, "load_backend", None)
+    with Store(tmp_path / "newer") as store:
+        store._db.execute("PRAGMA user_version = 2")
+    assert verbs(verb, "run", "--store", str(tmp_path / "newer")) == 2
+    assert "a response store of version 2, this slick has version 1; upgrade slick" in capsys.readouterr().err
+    assert verbs(verb, "run", "--store", str(tmp_path)) == 2
+    assert "is a directory, expected the response store's file" in capsys.readouterr().err
+    assert verbs(verb, "run", "--store", str(tmp_path / "newer"), "--no-store") == 2
+    assert "--store and --no-store: give one of them" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_store_that_breaks_under_a_run_loses_nothing(
+    verbs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 4 and what to do; the run goes on without the store, to the same files."""
+    store = tmp_path / "store"
+    assert verbs("score", "first", "--store", str(store)) == 0
+    with closing(sqlite3.connect(store, isolation_level=None)) as db:
+        db.execute("UPDATE responses SET answer = CAST('forged' AS BLOB)")
+    assert verbs("score", "second", "--store", str(store)) == 4
+    err = capsys.readouterr().err
+    assert "the response store is damaged (a response does not match its checksum). Move it away" in err
+    assert verbs("score", "second", "--no-store") == 0
+    assert content(tmp_path / "second") == content(tmp_path / "first")
