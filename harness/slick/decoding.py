@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from slick.batches import Tokens
+from slick.errors import RunError
+from slick.exact import NOT_NUMBERS
 from slick.shared_prefix import SharedPrefix
 
 # More than the top k are looked up, so that logits which tie with the k-th are seen.
@@ -55,7 +57,7 @@ def decode(
     every prompt is continued `samples` times, from one prefill; answers come prompt after prompt.
     """
     samples = 1 if numbers is None else numbers.shape[1]
-    logits, running = model.start(prompts, prefixes, 1, more=length if samples == 1 else 1)
+    logits, running = model.start(prompts, prefixes, 1, more=length)
     logits = logits[:, 0]
     written: list[list[int]] = [[] for _ in range(len(prompts) * samples)]
     alive = list(range(len(written)))
@@ -64,7 +66,11 @@ def decode(
         copies = torch.arange(len(prompts), device=logits.device).repeat_interleave(samples)
         running, logits = running.select(copies, running.filled + length), logits[copies]
     for place in range(length):
-        chosen = logits.argmax(-1) if sampling is None or draws is None else _draw(logits, sampling, draws[:, place])
+        best, chosen = logits.max(-1)  # a NaN would be the largest
+        if not bool(best.isfinite().all()):
+            raise RunError(NOT_NUMBERS)
+        if sampling is not None and draws is not None:
+            chosen = draw(logits, sampling, draws[:, place])
         tokens = chosen.tolist()
         going = []
         for row, i in enumerate(alive):
@@ -87,7 +93,7 @@ def decode(
     return written
 
 
-def _draw(logits: torch.Tensor, sampling: Sampling, numbers: torch.Tensor) -> torch.Tensor:
+def draw(logits: torch.Tensor, sampling: Sampling, numbers: torch.Tensor) -> torch.Tensor:
     """One token a row from the tempered top k, by inverting its distribution function at `numbers`."""
     values, tokens = largest(logits, sampling.top_k)
     k = min(sampling.top_k, values.shape[1])

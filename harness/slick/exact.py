@@ -12,7 +12,7 @@ Pure but for numpy; the model stands behind `Teacher`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 PRUNE = 1e-6
 # Tokens with less are not even looked at, and count as pruned whole.
 _IGNORE = 1e-9
+
+NOT_NUMBERS = (
+    "the model's logits are not numbers (NaN or infinite); its weights may be damaged, "
+    "or its dtype too narrow: try --model-args dtype=float32"
+)
 
 # Stands for "no rival", since JSON has no infinity.
 FAR = 1e3
@@ -52,6 +57,13 @@ class ExactRequest:
     def settings(self) -> dict[str, Any]:
         """Everything but the prompt, JSON-able."""
         return {**{k: v for k, v in asdict(self).items() if k != "prompt"}, "matching": str(self.matching)}
+
+    @classmethod
+    def of_settings(cls, prompt: str, settings: Mapping[str, Any]) -> ExactRequest:
+        """The request whose `settings` are among these."""
+        answers = tuple(map(str, settings["answers"]))
+        temperature, top_k, length = (settings[name] for name in ("temperature", "top_k", "max_gen_toks"))
+        return cls(prompt, answers, float(temperature), int(top_k), int(length), Matching(settings["matching"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +240,7 @@ def _chances(heads: Heads, request: ExactRequest) -> NDArray[np.float64]:
 
     logits = heads.logits
     if not np.isfinite(logits[:, 0]).all():
-        raise RunError(
-            "the model's logits are not numbers (NaN or infinite); its weights may be damaged, "
-            "or its dtype too narrow: try --model-args dtype=float32"
-        )
+        raise RunError(NOT_NUMBERS)
     k = min(request.top_k, logits.shape[1])
     powers = np.exp((logits - logits[:, :1]) / request.temperature)
     powers[logits < logits[:, k - 1 : k]] = 0.0

@@ -120,6 +120,9 @@ class SharedPrefix:
         heads = [row[:length] for row, length in zip(rows, prefixes, strict=True)]
         own = [row[length:] for row, length in zip(rows, prefixes, strict=True)]
         width, common = max(map(len, own)), max(prefixes)
+        if self.window is not None and any(prefixes) and common + width + more > self.window:
+            # A window counts slots: the padding between a short prefix and a short row could push tokens out of it.
+            return self.start(rows, [0] * len(rows), keep, more)
         mask = torch.zeros(len(rows), common + width + more, dtype=torch.long)
         ids = torch.full((len(rows), width), self.pad, dtype=torch.long)
         for i, (head, tail) in enumerate(zip(heads, own, strict=True)):
@@ -245,6 +248,8 @@ class SharedPrefix:
         finally:
             self._prefixes.clear()
             self._buffer = None
+        if not bool(anew.isfinite().all()):
+            return ""  # not the sharing's fault; whoever reads the logits says so
         exact = next(self.model.parameters()).dtype in (torch.float32, torch.float64) and self.autocast is nullcontext
         largest = float(anew.abs().max())
         apart = float((shared - anew).abs().max())

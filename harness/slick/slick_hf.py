@@ -21,19 +21,23 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import has_bos_prefix, postprocess_generated_text
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from slick.batches import Tokens, plan
-from slick.decoding import Ended, Sampling, decode, uniforms
-from slick.errors import InputError
-from slick.exact import ExactAnswer, ExactRequest, walk
+from slick.decoding import Ended, Sampling, decode, draw, uniforms
+from slick.errors import InputError, RunError
+from slick.exact import NOT_NUMBERS, ExactAnswer, ExactRequest, walk
 from slick.shared_prefix import SharedPrefix
 from slick.teacher import PromptTeacher
-from slick.vocabulary import Vocabulary, read_vocabulary
+from slick.vocabulary import Vocabulary, read_vocabulary, special_tokens
 
 _log = logging.getLogger("lm_eval.slick")
 
 # Requests with any other setting are answered by lm-eval's own code.
 _KNOWN = {"until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p", "seed"}
+
+# Requests of one walk, which keeps what the model said of all of them in memory.
+_EXACT_AT_ONCE = 2048
 
 
 @register_model("slick-hf")
@@ -112,7 +116,10 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         return complete and float(kwargs.get("temperature", 0)) > 0
 
     def _stock(self, prompts: Sequence[str], kwargs: Mapping[str, Any]) -> list[str]:
+        self.encode(prompts, int(kwargs.get("max_gen_toks", self.max_gen_toks)))  # refuses prompts that do not fit
         plain = {name: value for name, value in kwargs.items() if name != "seed"}
+        if set(kwargs) <= _KNOWN and self.think_end_token is None:
+            plain |= self._row_ends(_listed(kwargs.get("until")))
         requests = [Instance("generate_until", {}, (prompt, dict(plain)), i) for i, prompt in enumerate(prompts)]
         answers: list[str] = super().generate_until(requests, disable_tqdm=True)
         return answers
@@ -142,13 +149,14 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         n: int,
         bar: Any,
     ) -> list[list[str]]:
-        until, length = _listed(kwargs["until"]), int(kwargs["max_gen_toks"])
+        until, length = _listed(kwargs.get("until")), int(kwargs.get("max_gen_toks", self.max_gen_toks))
         rows = self.encode(prompts, length)
         if not rows:
             return []
         if not self.shared.serves(max(map(len, rows)) + length):
-            answers = iter(self._stock([prompt for prompt in prompts for _ in range(n)], kwargs))
-            return [[next(answers) for _ in range(n)] for _ in prompts]
+            if sampling is None:
+                return [[answer] for answer in self._stock(prompts, kwargs)]
+            return self._sample_apart(prompts, rows, until, length, sampling, n, bar)
         found: list[list[str]] = [[] for _ in prompts]
         ended = self._ended(until)
         for batch in plan(rows, [1] * len(rows), max(1, self.rows_per_batch // n)):
@@ -164,6 +172,56 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
                 bar.update(len(texts))
         return found
 
+    def _row_ends(self, until: Sequence[str]) -> dict[str, list[int]]:
+        """What tells transformers' generation which tokens end an answer, each row for itself."""
+        ends = self.vocabulary.line_ends if list(until) == ["\n"] else self.vocabulary.ends
+        return {"eos_token_id": sorted(ends)} if ends else {}
+
+    def _sample_apart(
+        self,
+        prompts: Sequence[str],
+        rows: Sequence[Tokens],
+        until: Sequence[str],
+        length: int,
+        sampling: Sampling,
+        n: int,
+        bar: Any,
+    ) -> list[list[str]]:
+        """Samples where prompts share nothing: by transformers' generation, each token drawn by its own number."""
+        found: list[list[str]] = [[] for _ in prompts]
+        eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        for batch in plan(rows, [len(row) for row in rows], max(1, self.rows_per_batch // n)):
+            width = max(len(rows[i]) for i in batch.rows)
+            ids = torch.full((len(batch.rows), width), self.shared.pad, dtype=torch.long)
+            mask = torch.zeros_like(ids)
+            for place, i in enumerate(batch.rows):
+                ids[place, width - len(rows[i]) :] = torch.tensor(rows[i])
+                mask[place, width - len(rows[i]) :] = 1
+            numbers = np.concatenate([uniforms(sampling, prompts[i], n, length) for i in batch.rows])
+            draws = _Draws(sampling, torch.from_numpy(numbers).to(self.device), width)
+            written = self._model_generate(
+                context=ids.repeat_interleave(n, 0).to(self.device),
+                attention_mask=mask.repeat_interleave(n, 0).to(self.device),
+                max_length=width + length,
+                stop=[*until, eos],
+                do_sample=False,
+                logits_processor=[draws],
+                **self._row_ends(until),
+            )
+            texts = self.tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
+            for place, i in enumerate(batch.rows):
+                found[i] = [self._text(text, until) for text in texts[place * n : (place + 1) * n]]
+            if bar is not None:
+                bar.update(len(texts))
+        return found
+
+    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
+        """lm-eval's, which would take logits that are no numbers for token 0."""
+        processors = LogitsProcessorList([_Numbers(), *kwargs.pop("logits_processor", ())])
+        given = {"context": context, "max_length": max_length, "stop": stop, "logits_processor": processors}
+        written: torch.Tensor = super()._model_generate(**given, **kwargs)
+        return written
+
     def _text(self, text: str, until: Sequence[str]) -> str:
         eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         return str(postprocess_generated_text(text, stop=[*until, eos], think_end_token=None))
@@ -173,12 +231,14 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         if list(until) == ["\n"]:
             return lambda written: written[-1] in vocabulary.line_ends
         stops = [stop.encode("utf-8", "surrogatepass") for stop in until if stop]
+        known = self.tokenizer.get_added_vocab()
+        ends = vocabulary.ends | {known[stop] for stop in until if known.get(stop) in special_tokens(self.tokenizer)}
         # Tokens that write nothing may stand between those that spell a stop.
         reach = max(map(len, stops), default=0) + 8
 
         def ended(written: Sequence[int]) -> bool:
             tail = vocabulary.text(written[-reach:])
-            return written[-1] in vocabulary.ends or any(stop in tail for stop in stops)
+            return written[-1] in ends or any(stop in tail for stop in stops)
 
         return ended
 
@@ -196,6 +256,20 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
                 found[i] = answer
         return [answer for answer in found if answer is not None]
 
+    def slick_exact(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """lm-eval's entry for the exact tasks: the JSON of an `ExactAnswer` a request."""
+        from tqdm import tqdm
+
+        asked = [ExactRequest.of_settings(*request.args) for request in requests]
+        found: list[str] = []
+        hidden = disable_tqdm or self.rank != 0
+        with tqdm(total=len(asked), disable=hidden, desc="Running slick_exact requests") as bar:
+            for first in range(0, len(asked), _EXACT_AT_ONCE):
+                answers = self.exact(asked[first : first + _EXACT_AT_ONCE])
+                found += [answer.as_json() for answer in answers]
+                bar.update(len(answers))
+        return found
+
     @property
     def tie(self) -> float:
         """Logits nearer than that may change places by rounding; a few units of the last place at 32."""
@@ -205,6 +279,9 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
 
     @property
     def rows_per_batch(self) -> int:
+        """The batch size; for lm_eval's `auto` what its own trial finds to fit the memory, once."""
+        if str(self.batch_size).startswith("auto"):
+            self.batch_size_per_gpu = self._detect_batch_size()
         return int(self.batch_size)
 
     def encode(self, prompts: Sequence[str], room: int) -> list[Tokens]:
@@ -217,8 +294,13 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         for special, group in _runs(prompts, lambda prompt: has_bos_prefix(prompt, bos)):
             options = {} if self.add_bos_token is None else {"add_special_tokens": self.add_bos_token}
             options |= {"add_special_tokens": False} if special else {}
+            options |= {"truncation": True} if self.truncation else {}
             rows += [tuple(ids) for ids in self.tokenizer(group, **options)["input_ids"]]
         for i, row in enumerate(rows):
+            if not row:
+                raise InputError(
+                    f"prompt {prompts[i]!r}: the tokenizer makes no tokens of it; there is nothing to go on from"
+                )
             if len(row) > longest:
                 if not self.truncates:
                     raise InputError(
@@ -228,6 +310,28 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
                 _log.warning("slick-hf: a prompt of %s tokens loses its first %s", len(row), len(row) - longest)
                 rows[i] = row[-longest:]
         return rows
+
+
+class _Numbers(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
+    """Stops a generation whose logits are not numbers."""
+
+    def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if not bool(scores.amax(-1).isfinite().all()):
+            raise RunError(NOT_NUMBERS)
+        return scores
+
+
+class _Draws(LogitsProcessor):  # type: ignore[misc]
+    """Leaves of each row's logits the one token that its number draws. width: of the prompts."""
+
+    def __init__(self, sampling: Sampling, numbers: torch.Tensor, width: int) -> None:
+        self.sampling = sampling
+        self.numbers = numbers
+        self.width = width
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        chosen = draw(scores, self.sampling, self.numbers[:, input_ids.shape[1] - self.width])
+        return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
 
 
 def ending_tokens(lm: Any) -> set[int]:
@@ -250,8 +354,7 @@ def _turn_end(tokenizer: Any) -> int | None:
     except Exception:  # a template may refuse anything; it then names no end of turn
         return None
     ids = tokenizer(text[text.rfind(mark) + len(mark) :], add_special_tokens=False)["input_ids"]
-    special = set(tokenizer.all_special_ids)
-    return ids[0] if ids and ids[0] in special else None
+    return ids[0] if ids and ids[0] in special_tokens(tokenizer) else None
 
 
 def decode_plainly(model: Any) -> None:

@@ -72,7 +72,7 @@ class Vocabulary:
 
 def read_vocabulary(tokenizer: Any, ends: Iterable[int]) -> Vocabulary:
     """The vocabulary of a transformers tokenizer. ends: ids of the end-of-sequence and end-of-turn tokens."""
-    special = {int(i) for i in tokenizer.all_special_ids}
+    special = special_tokens(tokenizer)
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     added = {int(i): token.content for i, token in tokenizer.added_tokens_decoder.items()}
     decoders = _decoders(tokenizer)
@@ -95,6 +95,12 @@ def read_vocabulary(tokenizer: Any, ends: Iterable[int]) -> Vocabulary:
     ends = frozenset(ends)
     tried = [i for i in known if i not in special and i not in ends]
     return Vocabulary(tuple(pieces), ends, _agrees(tokenizer, pieces, tried))
+
+
+def special_tokens(tokenizer: Any) -> set[int]:
+    """Tokens that decoding leaves out: the named ones, and added ones that are marked so (Llama 3's `<|eot_id|>`)."""
+    added = {int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return added | {int(i) for i in tokenizer.all_special_ids}
 
 
 def _decoders(tokenizer: Any) -> frozenset[str]:
