@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from slick.knowledge import Knowledge, unknown_noise
@@ -29,22 +30,47 @@ def fact_metrics(knowledge: Knowledge, prior: str | None, matching: Matching) ->
     return metrics
 
 
-def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Mean and standard error of each metric over facts, keyed as in lm-eval's results ("metric,none").
+class Means:
+    """Means of facts' metrics, gathered fact by fact, so that no fact's metrics need be kept."""
 
-    A metric that some facts lack is averaged over those that have it, with their number beside it.
-    """
-    summary: dict[str, Any] = {"sample_len": len(rows)}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row[name] for row in rows if name in row]
-        mean = sum(values) / len(values)
-        binary = set(values) <= {0.0, 1.0}
-        error = share_error(mean, len(values)) if binary else _mean_error(values, mean)
-        summary[f"{name},none"] = mean
-        summary[f"{name}_stderr,none"] = "N/A" if error is None else error
-        if len(values) != len(rows):
-            summary[f"{name}_n,none"] = len(values)
-    return summary
+    def __init__(self) -> None:
+        self.facts = 0
+        self._sums: dict[str, list[float]] = {}
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """One fact's metrics; it may lack some that others have."""
+        self.facts += 1
+        for name, value in metrics.items():
+            n, mean, squares, binary = self._sums.setdefault(name, [0.0, 0.0, 0.0, 1.0])
+            # Welford's update: squares is the sum of squared deviations from the mean so far.
+            n += 1
+            step = value - mean
+            mean += step / n
+            self._sums[name] = [n, mean, squares + step * (value - mean), binary and float(value in (0.0, 1.0))]
+
+    def summary(self) -> dict[str, Any]:
+        """Mean and standard error of each metric over facts, keyed as in lm-eval's results ("metric,none").
+
+        A metric that some facts lack is averaged over those that have it, with their number beside it.
+        """
+        summary: dict[str, Any] = {"sample_len": self.facts}
+        for name, (n, mean, squares, binary) in self._sums.items():
+            # A share is a count over a count: no rounding of a running mean.
+            value = round(mean * n) / n if binary else mean
+            error = share_error(value, int(n)) if binary else math.sqrt(squares / (n - 1) / n) if n > 1 else None
+            summary[f"{name},none"] = value
+            summary[f"{name}_stderr,none"] = "N/A" if error is None else error
+            if n != self.facts:
+                summary[f"{name}_n,none"] = int(n)
+        return summary
+
+
+def summarise(rows: Iterable[Mapping[str, float]]) -> dict[str, Any]:
+    """The `Means` of all rows."""
+    means = Means()
+    for row in rows:
+        means.add(row)
+    return means.summary()
 
 
 def probe_metrics(knowledge: Sequence[Knowledge]) -> dict[str, float]:
@@ -58,10 +84,3 @@ def probe_metrics(knowledge: Sequence[Knowledge]) -> dict[str, float]:
     if knowledge and all(k.chances is not None for k in knowledge):
         found["unknown_sampling_error,none"] = unknown_noise(knowledge) / len(knowledge)
     return found
-
-
-def _mean_error(values: Sequence[float], mean: float) -> float | None:
-    n = len(values)
-    if n < 2:
-        return None
-    return float((sum((v - mean) ** 2 for v in values) / (n - 1) / n) ** 0.5)

@@ -15,7 +15,7 @@ from slick.facts import Fact, by_relation, facts_digest
 from slick.files import digest_of
 from slick.knowledge import Knowledge
 from slick.matching import Matching
-from slick.metrics import fact_metrics, probe_metrics, summarise
+from slick.metrics import Means, fact_metrics, probe_metrics
 from slick.processes import ALONE, Processes
 from slick.prompts import PLAIN, Chat
 from slick.provenance import library_versions
@@ -205,17 +205,14 @@ def _row(
 
 def _finish(probe: Probe, backend: Backend, writer: RunWriter, seconds: float) -> Run:
     knowledge: list[Knowledge] = []
-    metrics: list[dict[str, float]] = []
     prompts: list[str] = []
+    everything, per_relation = Means(), {relation: Means() for relation in by_relation(probe.facts)}
     for fact, row in zip(probe.facts, writer.rows(), strict=True):
         knowledge.append(Knowledge.of_record(fact, row["counts"]))
-        metrics.append({name: row[name] for name in row["metrics"]})
+        metrics = {name: row[name] for name in row["metrics"]}
+        everything.add(metrics)
+        per_relation[fact.relation].add(metrics)
         prompts.append(row["prompt_hash"])
-    relations = by_relation(probe.facts)
-    per_relation = {
-        relation: summarise([m for m, f in zip(metrics, probe.facts, strict=True) if f.relation == relation])
-        for relation in relations
-    }
     provenance = {
         "schema": 1,
         "kind": "probe",
@@ -227,9 +224,9 @@ def _finish(probe: Probe, backend: Backend, writer: RunWriter, seconds: float) -
         "priors": dict(probe.priors),
     }
     return writer.finish(
-        {**summarise(metrics), **probe_metrics(knowledge)},
+        {**everything.summary(), **probe_metrics(knowledge)},
         provenance=provenance,
         knowledge=knowledge,
-        per_relation=per_relation if len(relations) > 1 else None,
+        per_relation={r: m.summary() for r, m in per_relation.items()} if len(per_relation) > 1 else None,
         seconds=seconds,
     )
