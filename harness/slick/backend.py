@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,11 @@ class Backend:
 
         return isinstance(self.lm, TemplateAPI)
 
+    def resized(self, rows: int) -> Backend:
+        """The same loaded model with batches of so many rows; this object must not be used any more."""
+        self.lm.batch_size_per_gpu = rows
+        return replace(self, batch_size=rows)
+
     def provenance(self) -> dict[str, Any]:
         return {"name": self.name, "args": dict(self.args), "batch_size": self.batch_size}
 
@@ -134,16 +139,17 @@ def load_backend(
     model: str,
     args: Mapping[str, Any] | None = None,
     *,
-    batch_size: int = 64,
+    batch_size: int | None = 64,
     device: str | None = None,
     processes: Processes = ALONE,
 ) -> Backend:
     """Loads `model` (a directory, an adapter's directory, a hub or served name) through lm-eval's backend `name`.
 
+    batch_size: None for one that is still to be found (`slick.batch_size`), until when it is 1.
     Of several processes each loads a whole model for itself. Raises InputError for an unknown backend, an unusable
     model directory or an argument it does not take.
     """
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise InputError(f"--batch-size {batch_size}: expected at least 1")
     check_model(model)
     quiet()
@@ -157,6 +163,9 @@ def load_backend(
         kind: Any = get_model(name)
     except (KeyError, ValueError) as error:
         raise InputError(f"--backend {name}: lm-eval knows no such model type; try hf ({error})") from error
+    if batch_size is None and kind is not slick_hf.SlickHF:
+        raise InputError(f"--batch-size auto: not for --backend {name}, whose memory cannot be tried; give a number")
+    batch_size = batch_size or 1
     own = _model_argument(kind, model)
     if taken := sorted({*own, "pretrained", "model", "peft"} & {*(args or {})}):
         raise InputError(f"--model-args {', '.join(taken)}: give the model, or an adapter's directory, with --model")
@@ -167,7 +176,7 @@ def load_backend(
         with processes.apart():
             lm = kind.create_from_arg_obj(arguments, extra)
     except Exception as error:  # loaders of other people's files raise anything
-        if _out_of_memory(error):
+        if out_of_memory(error):
             raise RunError(f"{model}: out of memory while it was loaded ({error})") from error
         raise InputError(f"{model}: backend {name} cannot load it with {arguments}: {error}") from error
     if isinstance(lm, HFLM):
@@ -185,7 +194,7 @@ def _running(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _out_of_memory(error):
+        if out_of_memory(error):
             raise RunError(f"backend {name}: out of memory; lower --batch-size ({error})") from error
         # The network's errors: of the system and of requests, which are OSErrors, and of aiohttp.
         if isinstance(error, OSError) or type(error).__module__.startswith("aiohttp"):
@@ -193,10 +202,13 @@ def _running(name: str) -> Iterator[None]:
         raise
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether the error says that memory is short: some allocators raise no error of their own kind."""
     import torch
 
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    said = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+    plain = isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+    return plain or isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
 def _device(kind: Any, device: str | None, processes: Processes) -> str | None:

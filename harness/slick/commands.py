@@ -30,7 +30,7 @@ def probe(
     exemplars: Annotated[str, typer.Option(help="Facts to draw exemplars from, instead of the dev split.")] = "",
     backend: o.BackendName = "slick-hf",
     model_args: o.ModelArgs = [],  # noqa: B006  typer copies it
-    batch_size: o.BatchSize = 128,
+    batch_size: o.BatchSize = "128",
     device: o.Device = "",
     n_exemplar_sets: Annotated[int, typer.Option(help="Exemplar sets a relation (N_ex).")] = 10,
     n_exemplars: Annotated[int, typer.Option(help="Exemplars a set (k).")] = 4,
@@ -65,6 +65,7 @@ def probe(
     Example:
       slick probe --model ./model --facts entityq --split train --limit 2000 --out runs/probe
     """
+    from slick.batch_size import longest_of_probe
     from slick.exemplars import check_pools, exemplar_pools, pools_from_file
     from slick.probe import Probe, run_probe
     from slick.processes import joined
@@ -98,6 +99,7 @@ def probe(
             facts,
             estimator is Estimator.EXACT,
         )
+        loaded = o.sized(loaded, batch_size, out, lambda: longest_of_probe(asked))
         run = run_probe(asked, loaded, out, processes)
         if processes.first:
             _print_probe(run)
@@ -118,7 +120,7 @@ def score(
     form: Annotated[str, typer.Option(help="The zero-shot training form; holds {question}; \\n is a line break.")] = "",
     backend: o.BackendName = "slick-hf",
     model_args: o.ModelArgs = [],  # noqa: B006  typer copies it
-    batch_size: o.BatchSize = 128,
+    batch_size: o.BatchSize = "128",
     device: o.Device = "",
     max_gen_toks: o.MaxGenToks = 32,
     matching: o.MatchingOption = Matching.STRICT,
@@ -134,6 +136,7 @@ def score(
     Example:
       slick score --model runs/known/model --knowledge runs/probe --out runs/known-score
     """
+    from slick.batch_size import longest_of_score
     from slick.errors import InputError
     from slick.processes import joined
     from slick.prompts import check_form
@@ -163,23 +166,20 @@ def score(
     with o.remembering_backend(
         backend, model, model_args, batch_size, device, store=store, no_store=no_store, out=out
     ) as loaded:
-        run = run_score(
-            Score(
-                selection.facts,
-                categories,
-                recorded or o.answer_priors(selection.source),
-                wanted_form,
-                matching,
-                loaded.chat(apply=apply_chat_template, system=system_instruction),
-                max_gen_toks,
-                facts or f"{knowledge} (its facts)",
-                training,
-                known.provenance.get("model") if known else None,
-            ),
-            loaded,
-            out,
-            processes,
+        asked = Score(
+            selection.facts,
+            categories,
+            recorded or o.answer_priors(selection.source),
+            wanted_form,
+            matching,
+            loaded.chat(apply=apply_chat_template, system=system_instruction),
+            max_gen_toks,
+            facts or f"{knowledge} (its facts)",
+            training,
+            known.provenance.get("model") if known else None,
         )
+        loaded = o.sized(loaded, batch_size, out, lambda: longest_of_score(asked))
+        run = run_score(asked, loaded, out, processes)
     if processes.first:
         _print_score(run)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from slick.matching import Matching
 
 if TYPE_CHECKING:
     from slick.backend import Backend
+    from slick.batch_size import Longest
 
 Model = Annotated[str, typer.Option("--model", help="A model directory, a LoRA adapter's directory, or a hub name.")]
 Facts = Annotated[
@@ -43,7 +44,12 @@ BackendName = Annotated[
 ]
 ModelArgs = Annotated[list[str], typer.Option("--model-args", help="Arguments for the backend, KEY=VALUE; repeatable.")]
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", help="Sequences a batch; recorded, since it can decide near-ties.")
+    str,
+    typer.Option(
+        "--batch-size",
+        metavar="N|auto",
+        help="Sequences a batch; recorded, since it can decide near-ties. auto: what fits into memory, found once.",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …; the backend's choice if not given.")]
 MatchingOption = Annotated[Matching, typer.Option("--matching", help="strict: exact match. normalized: as SQuAD does.")]
@@ -108,7 +114,7 @@ def remembering_backend(
     name: str,
     model: str,
     model_args: Sequence[str],
-    batch_size: int,
+    batch_size: str,
     device: str,
     *,
     store: str,
@@ -140,10 +146,26 @@ def remembering_backend(
             print(f"{stored.served:,} of {total:,} responses were in the store {opened.path}", file=sys.stderr)
 
 
-def open_backend(name: str, model: str, model_args: Sequence[str], batch_size: int, device: str) -> Backend:
-    """Loads the backend that the shared options describe."""
+def open_backend(name: str, model: str, model_args: Sequence[str], batch_size: str, device: str) -> Backend:
+    """Loads the backend that the shared options describe; `sized` finds a batch size that is left open."""
     from slick.backend import load_backend, parse_model_args
+    from slick.batch_size import read_size
     from slick.processes import joined
 
-    arguments = parse_model_args(model_args)
-    return load_backend(name, model, arguments, batch_size=batch_size, device=device or None, processes=joined())
+    size, arguments = read_size(batch_size), parse_model_args(model_args)
+    return load_backend(name, model, arguments, batch_size=size, device=device or None, processes=joined())
+
+
+def sized(loaded: Backend, batch_size: str, out: Path, longest: Callable[[], Longest]) -> Backend:
+    """`loaded` with the batch size that is recorded in `out`, or else fits, where the option is auto."""
+    from slick.batch_size import read_size, settled
+    from slick.processes import joined
+    from slick.stored import Stored
+
+    if read_size(batch_size) is not None:
+        return loaded
+    remembering: object = loaded
+    if not isinstance(remembering, Stored):
+        return settled(loaded, out, longest, joined())
+    remembering.inner = settled(remembering.inner, out, longest, joined())
+    return loaded

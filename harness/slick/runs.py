@@ -163,12 +163,12 @@ class RunWriter:
 
     def _claim(self) -> bool:
         """Whether this very run is finished already. Otherwise makes the directory ours."""
-        if self._inspect():
+        if inspect_run(self.out, self.settings, self.chunk):
             return True
         make_directory(self.out)
         self._lock = Lock.take(self.out / LOCK)
         # Once more: until the lock was ours, another command may have been at work.
-        if self._inspect():
+        if inspect_run(self.out, self.settings, self.chunk):
             self.close()
             return True
         progress = self.out / PROGRESS
@@ -178,33 +178,6 @@ class RunWriter:
                 progress, {"task": self.task, "started": started, "chunk": self.chunk, "settings": self.settings}
             )
         return False
-
-    def _inspect(self) -> bool:
-        """Whether this very run is finished already. InputError where the directory holds anything else."""
-        if self.out.exists() and not self.out.is_dir():
-            raise InputError(f"{self.out}: is a file, expected a directory for the run; choose another --out")
-        if not self.out.is_dir():
-            return False
-        if found := _results_files(self.out):
-            there = _mapping(_mapping(_mapping(read_json(found[-1])).get("slick")).get("settings"))
-            self._refuse(differences(there, self.settings), found[-1])
-            return True
-        progress = self.out / PROGRESS
-        if progress.exists():
-            begun = _mapping(read_json(progress))
-            # Chunks of another size are other batches: a version of slick that cuts otherwise cannot go on.
-            there = {**_mapping(begun.get("settings")), "facts a chunk": begun.get("chunk")}
-            self._refuse(differences(there, {**self.settings, "facts a chunk": self.chunk}), progress)
-        elif any(path.name != LOCK and not path.match(f".{PROGRESS}.*") for path in self.out.iterdir()):
-            raise InputError(f"{self.out}: is not empty and holds no run; choose another --out")
-        return False
-
-    def _refuse(self, differing: Sequence[tuple[str, Any, Any]], where: Path) -> None:
-        if differing:
-            shown = "\n".join(f"  {name}: there {old!r}, now {new!r}" for name, old, new in differing[:10])
-            raise InputError(
-                f"{where}: this directory holds a run with other settings:\n{shown}\nchoose another --out, or remove it"
-            )
 
     @property
     def done(self) -> int:
@@ -350,6 +323,52 @@ class RunWriter:
         (self.out / PROGRESS).unlink()
         self.close()
         return read_run(self.out)
+
+
+def inspect_run(out: Path, settings: Mapping[str, Any], chunk: int) -> bool:
+    """Whether this very run is finished in `out` already. InputError where the directory holds anything else."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file, expected a directory for the run; choose another --out")
+    if not out.is_dir():
+        return False
+    here = json.loads(json.dumps(settings, default=str))
+    if found := _results_files(out):
+        _refuse(differences(_settings_of_results(found[-1]), here), found[-1])
+        return True
+    progress = out / PROGRESS
+    if progress.exists():
+        begun = _mapping(read_json(progress))
+        # Chunks of another size are other batches: a version of slick that cuts otherwise cannot go on.
+        there = {**_mapping(begun.get("settings")), "facts a chunk": begun.get("chunk")}
+        _refuse(differences(there, {**here, "facts a chunk": chunk}), progress)
+    elif any(path.name != LOCK and not path.match(f".{PROGRESS}.*") for path in out.iterdir()):
+        raise InputError(f"{out}: is not empty and holds no run; choose another --out")
+    return False
+
+
+def _refuse(differing: Sequence[tuple[str, Any, Any]], where: Path) -> None:
+    if differing:
+        shown = "\n".join(f"  {name}: there {old!r}, now {new!r}" for name, old, new in differing[:10])
+        raise InputError(
+            f"{where}: this directory holds a run with other settings:\n{shown}\nchoose another --out, or remove it"
+        )
+
+
+def _settings_of_results(file: Path) -> Mapping[str, Any]:
+    return _mapping(_mapping(_mapping(read_json(file)).get("slick")).get("settings"))
+
+
+def recorded_batch_size(out: Path) -> int | None:
+    """The batch size of the run in `out`, unfinished or finished; None where there is none, or none is recorded."""
+    progress = out / PROGRESS
+    if found := _results_files(out):
+        settings = _settings_of_results(found[-1])
+    elif progress.exists():
+        settings = _mapping(_mapping(read_json(progress)).get("settings"))
+    else:
+        return None
+    size = _mapping(settings.get("backend")).get("batch_size")
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def _results_document(

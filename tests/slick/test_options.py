@@ -69,5 +69,5 @@ def test_the_answer_prior_is_of_the_train_split_first() -> None:
 
 def test_a_backend_is_opened_as_the_options_say() -> None:
     """Name, model, arguments and batch size; an empty device is the backend's choice."""
-    backend = open_backend("dummy", "any", ["write_out=False"], 7, "")
+    backend = open_backend("dummy", "any", ["write_out=False"], "7", "")
     assert backend.provenance() == {"name": "dummy", "args": {"write_out": False}, "batch_size": 7}
