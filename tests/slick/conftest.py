@@ -1,9 +1,10 @@
-"""A backend that answers from a script, for tests of what is made of answers."""
+"""A backend that answers from a script, for tests of what is made of answers; and small random models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +62,70 @@ def scripted() -> type[ScriptedBackend]:
 def killed() -> type[Killed]:
     """What a scripted backend raises when its lives are used up."""
     return Killed
+
+
+# Small models of every kind that the engine is tried on: names of their configuration and class, and their shape.
+_SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+_GROUPED = _SHAPE | {"num_key_value_heads": 1, "head_dim": 16}
+WINDOW = 64
+_KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "Llama": ("Llama", "LlamaForCausalLM", _SHAPE),
+    "Qwen3": ("Qwen3", "Qwen3ForCausalLM", _GROUPED),
+    "Gemma3": (
+        "Gemma3Text",
+        "Gemma3ForCausalLM",
+        _GROUPED | {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
+    "Mistral": ("Mistral", "MistralForCausalLM", _GROUPED | {"sliding_window": WINDOW}),
+    "GPT2": ("GPT2", "GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512}),
+    "GPTNeoX": ("GPTNeoX", "GPTNeoXForCausalLM", _SHAPE),
+    "Mixtral": ("Mixtral", "MixtralForCausalLM", _GROUPED | {"num_local_experts": 4, "sliding_window": None}),
+    "Bloom": ("Bloom", "BloomForCausalLM", {"hidden_size": 32, "n_layer": 2, "n_head": 2}),
+    "MPT": ("Mpt", "MptForCausalLM", {"d_model": 32, "n_heads": 2, "n_layers": 2, "max_seq_len": 512}),
+    "Mamba": ("Mamba", "MambaForCausalLM", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tiny_model: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def random_model(tiny_tokenizer: Any) -> Callable[..., Any]:
+    """Builds a small random model of a kind, by default over the tiny model's tokenizer; the same one is built once.
+
+    Its weights are large, so that its next-token logits lie far apart and depend on the whole prompt. It likes to
+    end a line, and writes ASCII, so that its answers read like answers.
+    """
+    from slick.vocabulary import read_vocabulary
+
+    built: dict[str, Any] = {}
+
+    def build(kind: str, tokenizer: Any = tiny_tokenizer, seed: int = 1, **changes: Any) -> Any:
+        import torch
+        import transformers
+
+        key = repr((kind, id(tokenizer), seed, changes))
+        if key in built:
+            return built[key]
+        config, name, shape = _KINDS[kind]
+        ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        settings = {"vocab_size": len(tokenizer), "tie_word_embeddings": False, **ends, **shape, **changes}
+        settings["pad_token_id"] = tokenizer.pad_token_id
+        torch.manual_seed(seed)
+        model = getattr(transformers, name)(getattr(transformers, f"{config}Config")(**settings)).eval()
+        for which, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                looking = any(part in which for part in ("q_proj", "k_proj", "c_attn", "query_key_value", "Wqkv"))
+                parameter.data.normal_(0, 1.0 if looking else 0.4)
+        head = model.get_output_embeddings().weight.data
+        vocabulary = read_vocabulary(tokenizer, {tokenizer.eos_token_id})
+        for token, piece in enumerate(vocabulary.pieces):
+            head[token] *= 2.0 if token in vocabulary.line_ends else float(piece.isascii())
+        built[key] = model
+        return model
+
+    return build
