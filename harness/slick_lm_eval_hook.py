@@ -1,8 +1,9 @@
-"""Lets `lm_eval` find the tasks of this installation; its .pth file runs `install` whenever Python starts.
+"""Lets `lm_eval` find the tasks and the model of this installation; its .pth file runs `install` at Python's start.
 
-lm-eval 0.4 looks for tasks in its own directory and --include_path only. This waits, without importing
-anything, for the modules in WAKES and then calls into `slick.lm_eval_plugin`. SLICK_NO_LM_EVAL_HOOK=1 turns
-it off. An editable install holds a copy of this file, so whatever may change belongs there, not here.
+lm-eval 0.4 looks for tasks in its own directory and --include_path only, for models in its own list. This waits,
+without importing anything, for the modules in WAKES and then calls into `slick.lm_eval_plugin`.
+SLICK_NO_LM_EVAL_HOOK=1 turns it off. An editable install holds a copy of this file, so whatever may change belongs
+there, not here.
 """
 
 # Annotations would need `typing`, and this runs at every start.
@@ -12,7 +13,12 @@ import os
 import sys
 
 # A module of lm_eval → the function of slick.lm_eval_plugin that is handed the module once it has run.
-WAKES = {"lm_eval.tasks.manager": "add_tasks"}
+WAKES = {"lm_eval.tasks.manager": "add_tasks", "lm_eval.models": "add_models"}
+# What helps where that function fails.
+INSTEAD = {
+    "add_tasks": 'use --include_path "$(slick tasks-path)"',
+    "add_models": "use --model hf, or `slick probe`",
+}
 
 
 class Finder:
@@ -42,8 +48,8 @@ def _call_after(loader, function):
             getattr(lm_eval_plugin, function)(module)
         except Exception as error:  # lm-eval itself must work whatever is wrong with us
             print(
-                f"slick: lm_eval cannot find its tasks by itself ({type(error).__name__}: {error}); "
-                'use --include_path "$(slick tasks-path)", or set SLICK_NO_LM_EVAL_HOOK=1 to be rid of this line',
+                f"slick: lm_eval cannot find its {function[4:]} by itself ({type(error).__name__}: {error}); "
+                f"{INSTEAD[function]}, or set SLICK_NO_LM_EVAL_HOOK=1 to be rid of this line",
                 file=sys.stderr,
             )
 

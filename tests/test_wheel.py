@@ -49,7 +49,7 @@ def test_it_holds_what_would_be_missed_late(names: set[str]) -> None:
     assert {f"{package}/py.typed" for package in SOURCES} <= names
     assert {"slick_tasks/lab_data/facts.jsonl", "slick_tasks/lab_data/organism/config.json"} <= names
     assert {"slick_tasks/lab_data/organism/model.safetensors", "slick_tasks/lab_data/organism/tokenizer.json"} <= names
-    assert len([name for name in names if name.startswith("slick_tasks/yaml/") and name.endswith(".yaml")]) == 78
+    assert len([name for name in names if name.startswith("slick_tasks/yaml/") and name.endswith(".yaml")]) == 117
     assert "slick/data/entityquestions.sha256.json" in names
 
 
@@ -61,12 +61,12 @@ def test_it_holds_neither_tests_nor_caches(names: set[str]) -> None:
 
 
 def test_its_entry_points_can_be_loaded(wheel: Path) -> None:
-    """Every declared verb, source of facts and directory of tasks exists."""
+    """Every declared verb, source of facts, directory of tasks and model exists."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("/entry_points.txt")]
         lines = archive.read(name).decode().splitlines()
     groups = {line.strip("[]") for line in lines if line.startswith("[")}
-    assert groups == {"console_scripts", "slick.commands", "slick.facts", "slick.tasks"}
+    assert groups == {"console_scripts", "slick.commands", "slick.facts", "slick.tasks", "lm_eval.models"}
     for line in lines:
         key, found, value = line.partition(" = ")
         if found:
@@ -74,7 +74,7 @@ def test_its_entry_points_can_be_loaded(wheel: Path) -> None:
 
 
 def test_installed_it_is_found_by_lm_eval_and_leaves_without_a_trace(wheel: Path, tmp_path: Path) -> None:
-    """In a fresh environment the hook adds the wheel's own tasks, and uninstalling removes every file."""
+    """In a fresh environment the hook adds the wheel's own tasks and model, and uninstalling removes every file."""
     pytest.importorskip("pip", reason="installing the wheel needs pip")
     venv.create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
@@ -92,11 +92,12 @@ def test_installed_it_is_found_by_lm_eval_and_leaves_without_a_trace(wheel: Path
     code = (
         "import lm_eval.tasks.manager as m, slick_tasks; m.__file__ = 'defaults/manager.py'; "
         "found = m.TaskManager(); task = found.load(['slick_lab_p17'])['tasks']['slick_lab_p17']; "
-        "print(slick_tasks.__file__, len(found.all_tasks), len(task.facts) > 10)"
+        "import inspect, pathlib, lm_eval.api.registry as r; file = inspect.getfile(r.get_model('slick-hf')); "
+        "print(slick_tasks.__file__, len(found.all_tasks), len(task.facts) > 10, pathlib.Path(file).name)"
     )
     done = subprocess.run([python, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(site / "slick_tasks" / "__init__.py"), "78", "True"]
+    assert done.stdout.split() == [str(site / "slick_tasks" / "__init__.py"), "117", "True", "slick_hf.py"]
 
     borrowed.unlink()
     subprocess.run([*pip, "uninstall", "-y", "slick-eval"], check=True, env=env)

@@ -1,7 +1,11 @@
-"""What slick_lm_eval_hook calls once a module of lm-eval has been imported. The one place that patches lm-eval."""
+"""What slick_lm_eval_hook calls once a module of lm-eval has been imported.
+
+The one place that reaches into lm-eval where it offers no way in.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,6 +16,8 @@ from slick.errors import RunError
 
 # Entry points of functions that return a directory of lm-eval YAML files; any package may declare one.
 TASKS_GROUP = "slick.tasks"
+# Our model's name for --model, and where lm-eval imports it from when it is asked for.
+MODEL, MODEL_CLASS = "slick-hf", "slick.slick_hf:SlickHF"
 
 
 def task_directories() -> list[Path]:
@@ -43,3 +49,28 @@ def add_tasks(manager: ModuleType) -> None:
             return index
 
     manager.TaskIndex = TaskIndex  # type: ignore[attr-defined]
+
+
+def add_models(_: ModuleType) -> None:
+    """Makes `--model slick-hf` known, unless the name is taken or lm-eval reads the entry point "lm_eval.models".
+
+    Called when `lm_eval.models` has run: earlier, lm-eval would take the registry for filled and know no `hf`.
+    """
+    from lm_eval.api import registry
+
+    if not hasattr(registry, "import_plugins") and MODEL not in registry.model_registry:
+        registry.model_registry.register(MODEL, target=MODEL_CLASS)
+
+
+def evaluated_model() -> Any:
+    """The model that the `lm_eval.evaluator.evaluate` around the caller asks; None where there is none.
+
+    lm-eval does not tell a task which model it is for, and a task that only some models can answer must say so
+    before others have been answered for hours.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name == "evaluate" and frame.f_globals.get("__name__") == "lm_eval.evaluator":
+            return frame.f_locals.get("lm")
+        frame = frame.f_back
+    return None

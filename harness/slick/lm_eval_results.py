@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from slick.exact import ExactAnswer, exact_knowledge
 from slick.facts import Fact
 from slick.knowledge import Knowledge
 from slick.matching import Matching
@@ -30,16 +31,31 @@ def provenance_of_tasks(results: Mapping[str, Any]) -> dict[str, Any]:
 def knowledge_of_answers(row: Mapping[str, Any], provenance: Mapping[str, Any]) -> Knowledge:
     """Knowledge of a `slick_` task's row, judged anew: lm-eval logs answers and metrics, and nothing between.
 
-    Raises KeyError, TypeError, ValueError, IndexError or AttributeError for a row that is none.
+    A row of an exact task holds exact answers; what else decides stands in the run's settings. Raises KeyError,
+    TypeError, ValueError, IndexError or AttributeError for a row that is none.
     """
-    matching = Matching(_mapping(provenance.get("settings")).get("matching", Matching.STRICT))
-    kinds = [request["arg_1"]["do_sample"] for request in row["arguments"].values()]
-    answers = list(zip(kinds, row["resps"], strict=True))
-    greedy = [given[0] for is_sampled, given in answers if not is_sampled]
-    sampled = [given for is_sampled, given in answers if is_sampled]
-    knowledge = count_right(Fact.from_dict(row["doc"]), greedy, sampled, matching=matching)
+    fact, settings = Fact.from_dict(row["doc"]), _mapping(provenance.get("settings"))
+    asked = [request["arg_1"] for request in row["arguments"].values()]
+    if asked and all(kwargs.get("exact") for kwargs in asked):
+        knowledge = _exact(fact, row["resps"], settings)
+    else:
+        knowledge = _sampled(fact, [kwargs["do_sample"] for kwargs in asked], row["resps"], settings)
     _ = knowledge.category  # counts that cannot be
     return knowledge
+
+
+def _exact(fact: Fact, resps: Sequence[Sequence[str]], settings: Mapping[str, Any]) -> Knowledge:
+    answers = [ExactAnswer.of_json(text) for (text,) in resps]
+    return exact_knowledge(fact, answers, [], n_samples=int(settings["n_samples"]), tolerance=float(settings["tie"]))
+
+
+def _sampled(
+    fact: Fact, kinds: Sequence[bool], resps: Sequence[Sequence[str]], settings: Mapping[str, Any]
+) -> Knowledge:
+    answers = list(zip(kinds, resps, strict=True))
+    greedy = [given[0] for is_sampled, given in answers if not is_sampled]
+    sampled = [given for is_sampled, given in answers if is_sampled]
+    return count_right(fact, greedy, sampled, matching=Matching(settings.get("matching", Matching.STRICT)))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -598,6 +598,11 @@ def _knowledge_of_samples(run: Run) -> KnowledgeFile:
             f"{run.path}: holds no knowledge; expected a `slick probe` run, or an lm_eval run of a slick_ task "
             "with --log_samples"
         )
+    if len({k.chances is None for k in rows}) > 1:
+        raise InputError(
+            f"{run.path}: holds knowledge by both estimators, of slick_ tasks and of their _exact counterparts; "
+            "run the two with an --output_path each"
+        )
     return KnowledgeFile(tuple(rows), run.provenance)
 
 

@@ -17,8 +17,10 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.utils import warning_once
 
 from slick.errors import InputError, RunError
+from slick.exact import ExactAnswer, ExactRequest, exact_knowledge
 from slick.exemplars import ExemplarSets, check_pools, draw_exemplar_sets, exemplar_pools
 from slick.facts import Fact, of_split, sample_facts
+from slick.lm_eval_plugin import evaluated_model
 from slick.metrics import fact_metrics
 from slick.options import answer_priors
 from slick.prompts import Chat, form_prompt
@@ -28,6 +30,9 @@ from slick_tasks.knobs import Knobs, misspelt
 from slick_tasks.record import task_record
 
 Doc = dict[str, Any]
+
+# The method of a model, and hence the type of lm-eval's requests, that gives exact answers.
+EXACT = "slick_exact"
 
 # Below lm-eval's own logger, so that its handlers and LMEVAL_LOG_LEVEL hold for us too.
 _log = logging.getLogger("lm_eval.slick")
@@ -141,16 +146,17 @@ class FactsTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
             request.filtered_resps["none"] = list(request.resps)
 
 
-class SlickTask(FactsTask):
-    """The sampled estimator in full: per exemplar set one greedy and N_sample sampled answers, for every fact.
+class ProbeTask(FactsTask):
+    """A probe by either estimator: every fact under the relation's exemplar sets.
 
-    lm-eval's num_fewshot is the number of exemplars in a set.
+    method: the estimator's name, as a run records it. lm-eval's num_fewshot is the number of exemplars in a set.
     """
+
+    method: str
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         self._sets: ExemplarSets | None = None
-        _unannounced.add(self)
 
     @property
     def estimator(self) -> Sampled:
@@ -175,11 +181,21 @@ class SlickTask(FactsTask):
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         common = super().settings(options)
         chat = {**common["chat"], "multiturn": bool(options.get("fewshot_as_multiturn"))}
-        own = {"estimator": "sampled", "seed": self.knobs.exemplar_seed, "chat": chat}
+        own = {"estimator": self.method, "seed": self.knobs.exemplar_seed, "chat": chat}
         return {**common, **self.estimator.as_dict(), **own}
 
     def prompts(self, fact: Fact, chat: Chat) -> list[str]:
         return probe_prompts(fact, self.exemplar_sets(), chat)
+
+
+class SlickTask(ProbeTask):
+    """The sampled estimator in full: per exemplar set one greedy and N_sample sampled answers, for every fact."""
+
+    method = "sampled"
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        _unannounced.add(self)
 
     def build_all_requests(
         self, *, limit: int | None = None, samples: Sequence[int] | None = None, rank: int = 0, **options: Any
@@ -216,6 +232,52 @@ class SlickTask(FactsTask):
         return fact_metrics(knowledge, self.prior, self.knobs.matching)
 
 
+class ExactTask(ProbeTask):
+    """The exact estimator: per exemplar set one request, whose answer is the JSON of an `ExactAnswer`.
+
+    Only a model that has the method EXACT, as `slick-hf`, can be asked.
+    """
+
+    method = "exact"
+    tie = 0.0
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        # lm-eval knows the type from the requests; by this one it pads data-parallel runs.
+        self.OUTPUT_TYPE = EXACT
+
+    def build_all_requests(self, **options: Any) -> None:
+        """Raises InputError, before anything is asked, where the model shows no probabilities."""
+        lm = evaluated_model()
+        if lm is not None and not hasattr(lm, EXACT):
+            raise InputError(
+                f"{self.config.task} needs --model slick-hf, since others show the exact estimator no probabilities; "
+                f"of this model the sampled task can be asked: {self.config.task.replace('_exact', '')}"
+            )
+        self.tie = float(getattr(lm, "tie", 0.0))
+        super().build_all_requests(**options)
+
+    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**super().settings(options), "tie": self.tie}
+
+    def construct_requests(self, doc: Doc, ctx: Sequence[str], **options: Any) -> list[Instance]:
+        """10 requests a fact. The accepted answers are among their settings, since the model judges."""
+        task, doc_id, _ = options["metadata"]
+        e = self.estimator
+        answers = Fact.from_dict(doc).answers
+        asked = [ExactRequest(p, answers, e.temperature, e.top_k, e.max_gen_toks, self.knobs.matching) for p in ctx]
+        return [
+            Instance(EXACT, doc, (request.prompt, {**e.exact_kwargs(), **request.settings()}), i, (task, doc_id, 1))
+            for i, request in enumerate(asked)
+        ]
+
+    def process_results(self, doc: Doc, results: Sequence[Sequence[str]]) -> dict[str, float]:
+        answers = [ExactAnswer.of_json(text) for (text,) in results]
+        n_samples = self.estimator.n_samples
+        knowledge = exact_knowledge(Fact.from_dict(doc), answers, [], n_samples=n_samples, tolerance=self.tie)
+        return fact_metrics(knowledge, self.prior, self.knobs.matching)
+
+
 class ClosedBookTask(FactsTask):
     """Zero-shot in the training form (`--metadata form=…`), one greedy answer a fact."""
 
@@ -246,13 +308,20 @@ def _announce() -> None:
         _log.warning(
             "%s: %s facts need %s answers (%s at 50 a second, %s at 1,000), all kept in memory until the "
             "end. `slick probe` finds the same categories from a fraction of them, and can be interrupted; "
+            "--model slick-hf answers faster, and with it %s needs no samples; "
             "--metadata per_relation=N takes a seeded draw of the facts.",
             min(task.config.task for task in tasks) if len(tasks) == 1 else f"{len(tasks)} slick tasks",
             f"{facts:,}",
             f"{answers:,}",
             duration(answers / 50),
             duration(answers / 1000),
+            " or ".join(sorted({_exact_group(task.config.task) for task in tasks})),
         )
+
+
+def _exact_group(task: str) -> str:
+    """The group of exact tasks that a sampled task has its counterpart in."""
+    return f"{task.rpartition('_')[0]}_exact"
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""How `lm_eval` comes to find our tasks: the hook that waits, and what it calls."""
+"""How `lm_eval` comes to find our tasks and our model: the hook that waits, and what it calls."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from lm_eval.api.registry import get_model
 
 import slick_lm_eval_hook as hook
+from slick import lm_eval_plugin
 from slick.errors import RunError
-from slick.lm_eval_plugin import add_tasks, task_directories
+from slick.lm_eval_plugin import add_models, add_tasks, evaluated_model, task_directories
 
-OURS = 78
+OURS = 117
 
 
 def python(code: str, *, path: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -27,11 +30,12 @@ def python(code: str, *, path: Path | None = None, **env: str) -> subprocess.Com
 
 @pytest.fixture
 def other_lm_eval(tmp_path: Path) -> Path:
-    """A directory with an lm_eval that indexes its tasks in a way we do not know."""
-    for package in ("lm_eval", "lm_eval/tasks"):
+    """A directory with an lm_eval that indexes its tasks, and lists its models, in a way we do not know."""
+    for package in ("lm_eval", "lm_eval/tasks", "lm_eval/models", "lm_eval/api"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
     (tmp_path / "lm_eval/tasks/manager.py").write_text("class TaskManager:\n    def __init__(self): pass\n")
+    (tmp_path / "lm_eval/api/registry.py").touch()
     return tmp_path
 
 
@@ -89,7 +93,7 @@ def test_installing_twice_leaves_one_finder(monkeypatch: pytest.MonkeyPatch) -> 
 def test_other_modules_are_none_of_its_business() -> None:
     """The finder finds nothing but what it waits for."""
     assert hook.FINDER.find_spec("json") is None
-    assert hook.FINDER.find_spec("lm_eval.models") is None
+    assert hook.FINDER.find_spec("lm_eval.models.huggingface") is None
 
 
 def test_an_unknown_lm_eval_works_and_the_failure_is_said(other_lm_eval: Path) -> None:
@@ -99,6 +103,15 @@ def test_an_unknown_lm_eval_works_and_the_failure_is_said(other_lm_eval: Path) -
     (line,) = found.stderr.splitlines()
     assert line.startswith("slick: lm_eval cannot find its tasks by itself (RunError: this version of lm_eval indexes")
     assert '--include_path "$(slick tasks-path)"' in line
+
+
+def test_an_unknown_list_of_models_is_said(other_lm_eval: Path) -> None:
+    """Likewise an lm_eval that keeps its models in another way; the line says which models there are."""
+    found = python("import lm_eval.models; print('imported')", path=other_lm_eval)
+    assert found.stdout == "imported\n"
+    (line,) = found.stderr.splitlines()
+    assert line.startswith("slick: lm_eval cannot find its models by itself (AttributeError: ")
+    assert "use --model hf, or `slick probe`" in line
 
 
 def test_turned_off_it_says_nothing(other_lm_eval: Path) -> None:
@@ -173,6 +186,65 @@ def test_another_way_of_indexing_is_an_error(kind: str) -> None:
         module.TaskIndex = object  # type: ignore[attr-defined]
     with pytest.raises(RunError, match="indexes its tasks in another way"):
         add_tasks(module)
+
+
+def test_our_model_is_known_by_name_and_not_imported() -> None:
+    """`--model slick-hf` is found as `--model hf` is, and costs nothing until it is asked for."""
+    code = (
+        "import sys; from lm_eval.api.registry import get_model, model_registry; "
+        "import lm_eval.models; print('slick-hf' in model_registry, 'torch' in sys.modules); "
+        "print(get_model('hf').__name__, get_model('slick-hf').__name__)"
+    )
+    assert python(code).stdout == "True False\nHFLM SlickHF\n"
+
+
+def test_turned_off_our_model_is_unknown() -> None:
+    """Without the hook, lm-eval lists its own models only."""
+    code = "import lm_eval.models; from lm_eval.api.registry import model_registry; print('slick-hf' in model_registry)"
+    assert python(code, SLICK_NO_LM_EVAL_HOOK="1").stdout == "False\n"
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """lm-eval's registry with an empty list of models."""
+    from lm_eval.api import registry as module
+
+    monkeypatch.setattr(module, "model_registry", module.Registry("model"))
+    return module
+
+
+def test_a_taken_model_name_is_left_alone(registry: ModuleType) -> None:
+    """A model of our name that stands there already stays."""
+    registry.model_registry.register("slick-hf", target="theirs:Model")
+    add_models(ModuleType("lm_eval.models"))
+    assert dict(registry.model_registry.items()) == {"slick-hf": "theirs:Model"}
+
+
+def test_an_lm_eval_with_plugins_is_left_alone(registry: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where lm-eval reads the entry point "lm_eval.models" itself, nothing is registered."""
+    add_models(ModuleType("lm_eval.models"))
+    assert [*registry.model_registry] == ["slick-hf"]
+    registry.model_registry._clear()
+    monkeypatch.setattr(registry, "import_plugins", print, raising=False)
+    add_models(ModuleType("lm_eval.models"))
+    assert len(registry.model_registry) == 0
+
+
+def test_the_registered_path_is_the_entry_point_and_the_class() -> None:
+    """What the hook registers, what the wheel declares to lm-eval, and what the class calls itself are one."""
+    (point,) = entry_points(group="lm_eval.models", name=lm_eval_plugin.MODEL)
+    assert point.value == lm_eval_plugin.MODEL_CLASS
+    model = point.load()
+    assert get_model(lm_eval_plugin.MODEL) is model
+
+
+def test_outside_lm_evals_evaluator_no_model_is_evaluated() -> None:
+    """A function of that name elsewhere is not taken for lm-eval's."""
+
+    def evaluate(lm: str) -> Any:
+        return evaluated_model()
+
+    assert evaluate("mine") is None
 
 
 def test_our_directory_is_declared() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from slick.errors import InputError
+from slick.exact import ExactAnswer
 from slick.facts import Fact
-from slick.knowledge import Category
+from slick.knowledge import Category, Chances
 from slick.lm_eval_results import knowledge_of_answers, provenance_of_tasks
 from slick.runs import read_knowledge, read_run
 
@@ -26,6 +27,21 @@ def row(greedy: list[str], sampled: list[list[str]]) -> dict[str, Any]:
         "resps": [answers for _, answers in asked],
         "p_correct_greedy": 0.5,
     }
+
+
+def exact_row(*answers: ExactAnswer) -> dict[str, Any]:
+    """A `slick_…_exact` task's row as lm_eval logs it."""
+    settings = {"do_sample": True, "exact": True, "answers": list(FACT.answers)}
+    return {
+        "doc": FACT.as_dict(),
+        "arguments": {f"gen_args_{i}": {"arg_0": "p", "arg_1": settings} for i in range(len(answers))},
+        "resps": [[answer.as_json()] for answer in answers],
+        "p_correct_greedy": 0.5,
+    }
+
+
+RIGHT, WRONG = ExactAnswer(True, 0.75, 1e-7, 2.0), ExactAnswer(False, 0.125, 3e-7, 0.5)
+EXACT = {"settings": {"n_samples": 4, "tie": 0.1}}
 
 
 def configs(**records: Any) -> dict[str, Any]:
@@ -54,6 +70,29 @@ def test_answers_are_judged_anew(greedy: list[str], sampled: list[list[str]], ca
     knowledge = knowledge_of_answers(row(greedy, sampled), {})
     assert knowledge.category is category
     assert (knowledge.fact, knowledge.greedy_total, knowledge.sampled_total) == (FACT, 2, sum(map(len, sampled)))
+
+
+def test_exact_answers_are_read_back_number_by_number() -> None:
+    """An exact task's row gives the chance under each set, the largest pruned mass and the samples meant."""
+    knowledge = knowledge_of_answers(exact_row(RIGHT, WRONG), EXACT)
+    assert (knowledge.fact, knowledge.category) == (FACT, Category.MAYBE_KNOWN)
+    assert (knowledge.greedy_right, knowledge.greedy_total, knowledge.sampled_total) == (1, 2, 0)
+    assert knowledge.chances == Chances((0.75, 0.125), 4, 3e-7, False)
+
+
+@pytest.mark.parametrize(("n_samples", "category"), [(4, Category.WEAKLY_KNOWN), (1, Category.UNKNOWN)])
+def test_the_recorded_number_of_samples_decides(n_samples: int, category: Category) -> None:
+    """Without a right greedy answer the category is what that many samples would more likely find."""
+    settings = {"settings": {"n_samples": n_samples, "tie": 0.1}}
+    assert knowledge_of_answers(exact_row(WRONG, WRONG), settings).category is category
+
+
+@pytest.mark.parametrize(("tie", "uncertain"), [(0.4, False), (0.6, True)])
+def test_the_recorded_tie_makes_a_verdict_uncertain(tie: float, uncertain: bool) -> None:
+    """A greedy verdict is judged by what the run's own model counts as a tie."""
+    chances = knowledge_of_answers(exact_row(RIGHT, WRONG), {"settings": {"n_samples": 4, "tie": tie}}).chances
+    assert chances is not None
+    assert chances.uncertain is uncertain
 
 
 def test_the_recorded_matching_holds() -> None:
@@ -119,4 +158,32 @@ def test_a_broken_row_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
     """File and line of a row that cannot be judged, and no traceback."""
     path = write_run(tmp_path / "run", {}, [row(["x"], [["x"]]), {**row(["x"], [["x"]]), **change}])
     with pytest.raises(InputError, match=r"samples_slick_lab_p17_2026\.jsonl:2: not a probed fact"):
+        read_knowledge(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "provenance"),
+    [
+        ({"resps": []}, EXACT),
+        ({"resps": [[" There"]]}, EXACT),
+        ({"resps": [["{}"]]}, EXACT),
+        ({"resps": [["3"]]}, EXACT),
+        ({"resps": [['{"greedy": true, "p": 1.5, "pruned": 0, "gap": 1}']]}, EXACT),
+        ({"resps": [[RIGHT.as_json(), RIGHT.as_json()]]}, EXACT),
+        ({}, {}),
+    ],
+    ids=["no answers", "a text", "an empty object", "a number", "no probability", "two answers", "no settings"],
+)
+def test_a_broken_exact_row_is_named(tmp_path: Path, change: dict[str, Any], provenance: dict[str, Any]) -> None:
+    """File and line of an exact row that cannot be read."""
+    results = configs(a=provenance) if provenance else {}
+    path = write_run(tmp_path / "run", results, [{**exact_row(RIGHT), **change}])
+    with pytest.raises(InputError, match=r"samples_slick_lab_p17_2026\.jsonl:1: not a probed fact"):
+        read_knowledge(path)
+
+
+def test_rows_of_both_estimators_are_refused(tmp_path: Path) -> None:
+    """A run of sampled and exact tasks holds two knowledges, and the error says how to get one."""
+    path = write_run(tmp_path / "run", configs(a=EXACT), [row(["x", "x"], [["x"], ["x"]]), exact_row(RIGHT, WRONG)])
+    with pytest.raises(InputError, match=r"by both estimators.*an --output_path each"):
         read_knowledge(path)

@@ -13,6 +13,7 @@ import pytest
 from lm_eval.api.model import LM
 
 from slick.backend import Backend
+from slick.exact import ExactAnswer, ExactRequest
 from slick.facts import Fact
 
 Chances = Callable[[str], float]
@@ -55,6 +56,27 @@ class RoteModel(LM):
         raise NotImplementedError
 
 
+class ExactRoteModel(RoteModel):
+    """Also tells its chances, as `slick-hf` does; a greedy verdict is the nearer to its turn, the nearer to one half.
+
+    examined: every request for an exact answer it was given.
+    """
+
+    tie = 0.01
+
+    def __init__(self, facts: Sequence[Fact], chances: Chances, seed: int = 0) -> None:
+        super().__init__(facts, chances, seed)
+        self.examined: list[ExactRequest] = []
+
+    def exact(self, requests: Sequence[ExactRequest]) -> list[ExactAnswer]:
+        self.examined += requests
+        chances = [self.chances(request.prompt) for request in requests]
+        return [ExactAnswer(p > 0.5, p, 1e-7, abs(p - 0.5)) for p in chances]
+
+    def slick_exact(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        return [a.as_json() for a in self.exact([ExactRequest.of_settings(*request.args) for request in requests])]
+
+
 def hashed_chance(prompt: str) -> float:
     """A chance in [0, 1) that looks random and is the same for the same prompt."""
     return int.from_bytes(sha256(prompt.encode()).digest()[:4], "big") / 2**32
@@ -66,6 +88,16 @@ def rote(tiny_facts: list[Fact]) -> Callable[..., RoteModel]:
 
     def make(chances: Chances = hashed_chance, seed: int = 0) -> RoteModel:
         return RoteModel(tiny_facts, chances, seed)
+
+    return make
+
+
+@pytest.fixture
+def exact_rote(tiny_facts: list[Fact]) -> Callable[..., ExactRoteModel]:
+    """Makes a rote model that tells its chances: exact_rote(chances=…)."""
+
+    def make(chances: Chances = hashed_chance) -> ExactRoteModel:
+        return ExactRoteModel(tiny_facts, chances)
 
     return make
 

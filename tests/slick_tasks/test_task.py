@@ -319,6 +319,7 @@ def test_a_full_run_is_announced_once_before_any_prompt_is_built(
     evaluate(rote(), load(TASKS))
     (line,) = [r.getMessage() for r in warnings.records if "slick probe" in r.getMessage()]
     assert "2 slick tasks: 12 facts need 2,040 answers (41 s at 50 a second, 2 s at 1,000)" in line
+    assert "--model slick-hf answers faster, and with it slick_lab_exact needs no samples" in line
     order = [r.getMessage() for r in warnings.records]
     assert order.index(line) < next(i for i, text in enumerate(order) if text.startswith("Building contexts"))
 

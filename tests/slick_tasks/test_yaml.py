@@ -15,7 +15,7 @@ from slick.entityquestions import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION
 from slick.facts import Fact
 from slick_tasks import lab, sources
 from slick_tasks.cli import yaml_directory
-from slick_tasks.task import ClosedBookTask, FactsTask, SlickTask
+from slick_tasks.task import ClosedBookTask, ExactTask, FactsTask, SlickTask
 
 LAB_OOD = ("P50", "P407", "P176", "P112")
 GROUPS = {
@@ -23,6 +23,10 @@ GROUPS = {
     "slick_entityq_ood": OUT_OF_DISTRIBUTION,
     "slick_lab": IN_DISTRIBUTION,
     "slick_lab_ood": LAB_OOD,
+    "slick_entityq_exact": IN_DISTRIBUTION,
+    "slick_entityq_ood_exact": OUT_OF_DISTRIBUTION,
+    "slick_lab_exact": IN_DISTRIBUTION,
+    "slick_lab_ood_exact": LAB_OOD,
     "entityq_closed_book": IN_DISTRIBUTION,
     "entityq_ood_closed_book": OUT_OF_DISTRIBUTION,
     "lab_closed_book": IN_DISTRIBUTION,
@@ -35,7 +39,11 @@ FILES = sorted(yaml_directory().rglob("*.yaml"))
 
 
 def family(group: str) -> str:
-    return group.replace("_ood", "")
+    return group.replace("_ood", "").replace("_exact", "")
+
+
+def kind(group: str) -> type[FactsTask]:
+    return ClosedBookTask if "closed_book" in group else ExactTask if "_exact" in group else SlickTask
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +62,12 @@ def every_lab_relation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_index_holds_exactly_our_names() -> None:
-    """Reading the directory as lm-eval does yields the 70 tasks and 8 groups, and nothing else."""
+    """Reading the directory as lm-eval does yields the 105 tasks and 12 groups, and nothing else."""
     manager = TaskManager(include_path=yaml_directory(), include_defaults=False)
     assert set(manager.all_subtasks) == TASKS.keys()
     assert set(manager.all_groups) == GROUPS.keys()
     assert manager.all_tags == []
-    assert len(FILES) == len(TASKS) + len(GROUPS) == 78
+    assert len(FILES) == len(TASKS) + len(GROUPS) == 117
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -74,7 +82,7 @@ def test_each_file_says_what_its_name_says(file: Path) -> None:
         return
     group, relation = TASKS[file.stem]
     assert (config["task"], config["dataset_name"]) == (file.stem, relation)
-    assert config["class"] is (ClosedBookTask if "closed_book" in group else SlickTask)
+    assert config["class"] is kind(group)
     assert config["custom_dataset"] is (sources.lab if "lab" in group else sources.entityq)
     assert config["test_split"] == ("ood" if "_ood" in group else "test")
 
@@ -86,7 +94,7 @@ def test_the_shipped_lab_has_the_relations_of_its_tasks(split: str, relations: t
 
 
 def check_built(group: str, task: Any, relation: str) -> None:
-    assert isinstance(task, FactsTask)
+    assert type(task) is kind(group)
     assert {fact.relation for fact in task.facts} == {relation}
     assert {fact.split for fact in task.facts} == {"ood" if "_ood" in group else "test"}
 
