@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lm_eval.api.model import CachingLM
 from lm_eval.evaluator import evaluate, simple_evaluate
 from lm_eval.loggers import EvaluationTracker
@@ -242,6 +243,23 @@ def test_padding_of_a_data_parallel_run_is_counted_and_cut_off(load: Callable[..
     task.apply_filters()
     metrics = task.process_results(task.instances[0].doc, [r.filtered_resps["none"] for r in task.instances])
     assert set(metrics) == {*METRICS, "answer_prior"}
+
+
+def test_the_shorter_rank_of_a_data_parallel_run(load: Callable[..., Any], exact_rote: Model) -> None:
+    """Of 3 facts on two ranks the second has one: lm-eval pads its requests, and ten answers are logged."""
+    model = exact_rote()
+    gathered: list[Any] = []
+
+    def gather(found: Any, dst: int) -> None:
+        gathered.append(found)
+
+    model._rank, model._world_size, model._device = 1, 2, torch.device("cpu")
+    model.all_gather = lambda _: torch.tensor([20, 10])
+    model.barrier, model.gather_object = lambda: None, gather
+    assert evaluate(model, load(TASKS[:1], per_relation=3)) is None
+    assert len(model.examined) == 20
+    ((row,),) = gathered[0].values()
+    assert [len(answers) for answers in row["resps"]] == [1] * 10
 
 
 def test_it_is_not_announced(
