@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slick.accepted import Accepted
@@ -56,7 +56,13 @@ class ExactRequest:
 
     def settings(self) -> dict[str, Any]:
         """Everything but the prompt, JSON-able."""
-        return {**{k: v for k, v in asdict(self).items() if k != "prompt"}, "matching": str(self.matching)}
+        return {
+            "answers": list(self.answers),
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "max_gen_toks": self.max_gen_toks,
+            "matching": str(self.matching),
+        }
 
     @classmethod
     def of_settings(cls, prompt: str, settings: Mapping[str, Any]) -> ExactRequest:
@@ -81,7 +87,7 @@ class ExactAnswer:
 
     def as_json(self) -> str:
         """What a log has in the place of an answer's text."""
-        return json.dumps(asdict(self))
+        return json.dumps({"greedy": self.greedy, "p": self.p, "pruned": self.pruned, "gap": self.gap})
 
     @classmethod
     def of_json(cls, text: str) -> ExactAnswer:
