@@ -87,7 +87,7 @@ def test_a_fact_costs_ten_requests(load: Callable[..., Any], exact_rote: Model) 
     assert len(model.examined) == len(row["resps"]) == len({prompt for prompt, _ in row["arguments"]}) == 10
     assert model.asked == []
     for (prompt, settings), request in zip(row["arguments"], model.examined, strict=True):
-        assert settings == {**PAPER.exact_kwargs(), "answers": tuple(row["doc"]["answers"]), "matching": "strict"}
+        assert settings == {**PAPER.exact_kwargs(), "answers": row["doc"]["answers"], "matching": "strict"}
         assert request.prompt == prompt
         assert request.settings() == {name: settings[name] for name in request.settings()}
 
