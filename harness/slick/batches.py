@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 # Prefixes of fewer tokens cost more to set up than they save.
 _WORTH_SHARING = 8
+# Batches whose rows are mixed where a beginning has few.
+_MIXED = 8
 
 Tokens = tuple[int, ...]
 
@@ -33,16 +35,24 @@ def plan(rows: Sequence[Tokens], keep: Sequence[int], batch_size: int) -> list[B
     batches: list[list[tuple[int, int]]] = []
     few: list[tuple[int, int]] = []
     alone: list[tuple[int, int]] = []
+
+    def closed(items: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+        return _parts(sorted(items, key=lambda item: (item[1] - len(rows[item[0]]), item[0])), batch_size)
+
     for group, length in _groups(rows, keep):
-        items = [(i, length) for i in sorted(group, key=lambda i: (-len(rows[i]), i))]
+        items = [(i, length) for i in group]
         if not length:
             alone += items
-        elif 2 * len(items) < batch_size:
-            few += items
+        elif 2 * len(items) >= batch_size:
+            batches += closed(items)
         else:
-            batches += _parts(items, batch_size)
-    alone.sort(key=lambda item: (-len(rows[item[0]]), item[0]))
-    batches += [part for side in (few, alone) for part in _parts(side, batch_size)]
+            few += items
+            # Rows of many beginnings are mixed, since like lengths are what spares padding; but not of too many at
+            # a time, since their prefixes must all be at hand.
+            if len(few) >= _MIXED * batch_size:
+                batches += closed(few)
+                few = []
+    batches += [*closed(few), *closed(alone)]
     return [Batch(tuple(i for i, _ in part), tuple(length for _, length in part)) for part in batches]
 
 

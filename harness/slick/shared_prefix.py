@@ -18,8 +18,8 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicS
 
 from slick.batches import Tokens
 
-# Prefixes whose keys and values are kept: the sets of two relations, since facts come relation by relation.
-_KEPT_PREFIXES = 32
+# Bytes of keys and values that are kept of prefixes: of a chunk of facts all sets, unless the model is a large one.
+KEPT_BYTES = 2**29
 # How far the logits of both ways may lie apart when a model is tried, in units of the largest logit.
 _TOLERANCE = 1e-3
 _ROUGH_TOLERANCE = 0.1
@@ -36,9 +36,8 @@ class _Slots(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
         rows, heads = key_states.shape[:2]
-        # Zeros, since what the mask hides is still multiplied (by 0), and garbage may be NaN.
-        self.keys = key_states.new_zeros(rows, heads, self.room, key_states.shape[3])
-        self.values = value_states.new_zeros(rows, heads, self.room, value_states.shape[3])
+        self.keys = key_states.new_empty(rows, heads, self.room, key_states.shape[3])
+        self.values = value_states.new_empty(rows, heads, self.room, value_states.shape[3])
         self.is_initialized = True
 
     def update(
@@ -61,12 +60,10 @@ class _Slots(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     def selected(self, rows: torch.Tensor, room: int) -> _Slots:
         """The given rows, in a tensor of their own with so many slots."""
         new = _Slots(room)
-        new.lazy_initialization(self.keys[rows[:1]], self.values[rows[:1]])
-        for name in ("keys", "values"):
-            old: torch.Tensor = getattr(self, name)
-            wide = old.new_zeros(len(rows), old.shape[1], room, old.shape[3])
-            wide[:, :, : self.length] = old[rows, :, : self.length]
-            setattr(new, name, wide)
+        keys, values = (old[rows, :, : self.length] for old in (self.keys, self.values))
+        new.lazy_initialization(keys, values)
+        new.keys[:, :, : self.length] = keys
+        new.values[:, :, : self.length] = values
         new.length = self.length
         return new
 
@@ -99,9 +96,14 @@ class SharedPrefix:
         self.model = model
         self.pad = pad
         self.autocast = autocast
+        self.kept_bytes = kept_bytes
         self._takes = _forward_arguments(model)
         self._prefixes: OrderedDict[Tokens, Cache] = OrderedDict()
-        self._buffer: tuple[Tokens, Cache] | None = None
+        self._kept = 0
+        self._buffer: Cache | None = None
+        self._room = (0, 0)
+        self._in_buffer: Tokens | None = None
+        self._rows_in_buffer = 0
         self._layers, self.window, self.reason = self._kind()
         if not self.reason:
             self.reason = self._tried()
@@ -177,34 +179,44 @@ class SharedPrefix:
         return {"logits_to_keep": keep} if "logits_to_keep" in self._takes else {}
 
     def _filled(self, heads: Sequence[Tokens], common: int, room: int) -> Cache:
-        """A cache whose first `common` slots hold each row's prefix, right-aligned."""
+        """A cache whose first `common` slots hold each row's prefix, right-aligned. One buffer serves all batches."""
         one = heads[0] if all(head == heads[0] for head in heads) else None
-        if one and self._buffer is not None and self._buffer[0] == one and self._large_enough(len(heads), room):
-            cache = self._buffer[1]
-        else:
-            cache = Cache(layers=[_Slots(room) for _ in range(self._layers)])
-            for head in dict.fromkeys(heads):
-                if head:
-                    places = [i for i, other in enumerate(heads) if other == head]
-                    self._copy(self._prefix(head), cache, places, len(heads), common)
-            self._buffer = (one, cache) if one else None
+        cache = self._roomy(len(heads), room)
+        if one is None or one != self._in_buffer or len(heads) > self._rows_in_buffer:
+            self._in_buffer, self._rows_in_buffer = one, len(heads)
+            places: dict[Tokens, list[int]] = {}
+            for i, head in enumerate(heads):
+                places.setdefault(head, []).append(i)
+            for head, rows in sorted(places.items(), key=lambda item: -len(item[0])):
+                self._copy(head, cache, rows, len(heads), common)
         for layer in cache.layers:
             layer.length = common
         return cache
 
-    def _large_enough(self, rows: int, room: int) -> bool:
-        assert self._buffer is not None
-        keys = self._buffer[1].layers[0].keys
-        return keys is not None and keys.shape[0] >= rows and keys.shape[2] >= room
+    def _roomy(self, rows: int, room: int) -> Cache:
+        """The buffer, a larger one where it is too small."""
+        if self._buffer is None or rows > self._room[0] or room > self._room[1]:
+            self._room = (max(rows, self._room[0]), max(room, self._room[1]))
+            self._buffer = Cache(layers=[_Slots(self._room[1]) for _ in range(self._layers)])
+            self._in_buffer, self._rows_in_buffer = None, 0
+        return self._buffer
 
-    def _copy(self, prefix: Cache, cache: Cache, places: Sequence[int], rows: int, common: int) -> None:
-        for source, target in zip(prefix.layers, cache.layers, strict=True):
-            if not target.is_initialized:
-                target.lazy_initialization(source.keys.expand(rows, -1, -1, -1), source.values.expand(rows, -1, -1, -1))
-            start = common - source.length
-            where: Any = slice(None) if len(places) == rows else places
-            target.keys[where, :, start:common] = source.keys
-            target.values[where, :, start:common] = source.values
+    def _copy(self, head: Tokens, cache: Cache, places: Sequence[int], rows: int, common: int) -> None:
+        """A prefix in front of the rows at `places`; the longest prefix comes first."""
+        where: Any = slice(0, rows) if len(places) == rows else places
+        start = common - len(head)
+        sources = self._prefix(head).layers if head else [None] * self._layers
+        for source, target in zip(sources, cache.layers, strict=True):
+            if source is not None:
+                if not target.is_initialized:
+                    wide = (self._room[0], -1, -1, -1)
+                    target.lazy_initialization(source.keys.expand(wide), source.values.expand(wide))
+                target.keys[where, :, start:common] = source.keys
+                target.values[where, :, start:common] = source.values
+            if start:
+                # What the mask hides is still multiplied (by 0), and garbage may be NaN.
+                target.keys[where, :, :start] = 0
+                target.values[where, :, :start] = 0
 
     def _prefix(self, tokens: Tokens) -> Cache:
         """The keys and values of a prefix, computed once."""
@@ -213,9 +225,11 @@ class SharedPrefix:
             cache = Cache(layers=[_Slots(len(tokens)) for _ in range(self._layers)])
             ids = torch.tensor([tokens], device=self.model.device)
             self._forward(Running(cache, torch.ones_like(ids)), ids, 1)
+            self._kept += _size(cache)
         self._prefixes[tokens] = cache
-        if len(self._prefixes) > _KEPT_PREFIXES:
-            self._prefixes.popitem(last=False)
+        while self._kept > self.kept_bytes and len(self._prefixes) > 1:
+            _, oldest = self._prefixes.popitem(last=False)
+            self._kept -= _size(oldest)
         return cache
 
     def _kind(self) -> tuple[int, int | None, str]:
@@ -247,7 +261,7 @@ class SharedPrefix:
             return f"it refuses a shared cache ({type(error).__name__}: {error})"
         finally:
             self._prefixes.clear()
-            self._buffer = None
+            self._kept, self._buffer, self._room = 0, None, (0, 0)
         if not bool(anew.isfinite().all()):
             return ""  # not the sharing's fault; whoever reads the logits says so
         exact = next(self.model.parameters()).dtype in (torch.float32, torch.float64) and self.autocast is nullcontext
@@ -256,6 +270,11 @@ class SharedPrefix:
         if not apart <= (_TOLERANCE if exact else _ROUGH_TOLERANCE) * max(largest, 1e-6):
             return f"sharing changed its logits by {apart:.2g} of {largest:.2g}"
         return ""
+
+
+def _size(cache: Cache) -> int:
+    """Bytes of a cache's keys and values."""
+    return sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
 
 
 def _forward_arguments(model: Any) -> Mapping[str, inspect.Parameter]:

@@ -158,12 +158,15 @@ def test_a_batch_leaves_nothing_to_the_next_one(random_model: Any) -> None:
 def test_only_so_many_prefixes_are_kept(random_model: Any) -> None:
     """Memory does not grow with the number of exemplar sets."""
     model = random_model("Llama")
-    shared = SharedPrefix(model, 0)
+    one = SharedPrefix(model, 0)
+    one.start([(*_tokens(8, 0), 5)], [8], 1)
+    shared = SharedPrefix(model, 0, kept_bytes=32 * one._kept)
     heads = [_tokens(8, seed) for seed in range(40)]
     with _counted(model) as seen:
         for head in (*heads, heads[-1], heads[0]):
             shared.start([(*head, 5)], [8], 1)
     assert seen.count((1, 8)) == 41
+    assert shared._kept == 32 * one._kept
 
 
 REFUSED = [("Mamba", "the model keeps no key-value cache"), ("MPT", "sharing changed its logits by .* of ")]
