@@ -92,7 +92,13 @@ class SharedPrefix:
     reason: why it cannot, or "". window: the longest row for which it can; None for any.
     """
 
-    def __init__(self, model: Any, pad: int, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
+    def __init__(
+        self,
+        model: Any,
+        pad: int,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
         self.model = model
         self.pad = pad
         self.autocast = autocast
