@@ -37,7 +37,10 @@ def plan(rows: Sequence[Tokens], keep: Sequence[int], batch_size: int) -> list[B
     alone: list[tuple[int, int]] = []
 
     def closed(items: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-        return _parts(sorted(items, key=lambda item: (item[1] - len(rows[item[0]]), item[0])), batch_size)
+        """Batches of like lengths; in each, rows of one beginning side by side, where one copy serves them all."""
+        places = {i: place for place, (i, _) in enumerate(items)}
+        for part in _parts(sorted(items, key=lambda item: (item[1] - len(rows[item[0]]), item[0])), batch_size):
+            yield sorted(part, key=lambda item: (rows[item[0]][: item[1]], -len(rows[item[0]]), places[item[0]]))
 
     for group, length in _groups(rows, keep):
         items = [(i, length) for i in group]

@@ -280,7 +280,7 @@ def _expand(w: _Walk, node: _Node, places: _Places, ahead: int | None, steps: _S
         left -= chance
         text = taken.get(token)
         if text is None:
-            text = steps.take(w.accepted, node.text, token)
+            text = taken[token] = steps.first(w.accepted, node.text, token)
         if text is False:
             continue
         greedy = node.greedy and token == best
@@ -337,10 +337,11 @@ class _Steps:
         taken = self.behind(accepted, text)
         found = taken.get(token)
         if found is None:
-            found = taken[token] = self._take(accepted, text, token)
+            found = taken[token] = self.first(accepted, text, token)
         return found
 
-    def _take(self, accepted: Accepted, text: bytes, token: int) -> bytes | bool:
+    def first(self, accepted: Accepted, text: bytes, token: int) -> bytes | bool:
+        """A step that was not taken yet."""
         if token in self.vocabulary.ends:
             return accepted.right(text)
         longer = text + self.vocabulary.piece(token)

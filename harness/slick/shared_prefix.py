@@ -28,14 +28,15 @@ _ROUGH_TOLERANCE = 0.1
 class _Slots(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     """One layer's keys and values in a tensor with room to spare; new ones are written behind `length`."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, rows: int = 0) -> None:
         super().__init__()
         self.room = room
+        self.rows = rows
         self.length = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
-        rows, heads = key_states.shape[:2]
+        rows, heads = max(self.rows, key_states.shape[0]), key_states.shape[1]
         self.keys = key_states.new_empty(rows, heads, self.room, key_states.shape[3])
         self.values = value_states.new_empty(rows, heads, self.room, value_states.shape[3])
         self.is_initialized = True
@@ -194,7 +195,7 @@ class SharedPrefix:
             for i, head in enumerate(heads):
                 places.setdefault(head, []).append(i)
             for head, rows in sorted(places.items(), key=lambda item: -len(item[0])):
-                self._copy(head, cache, rows, len(heads), common)
+                self._copy(head, cache, rows, common)
         for layer in cache.layers:
             layer.length = common
         return cache
@@ -203,20 +204,20 @@ class SharedPrefix:
         """The buffer, a larger one where it is too small."""
         if self._buffer is None or rows > self._room[0] or room > self._room[1]:
             self._room = (max(rows, self._room[0]), max(room, self._room[1]))
-            self._buffer = Cache(layers=[_Slots(self._room[1]) for _ in range(self._layers)])
+            self._buffer = Cache(layers=[_Slots(self._room[1], self._room[0]) for _ in range(self._layers)])
             self._in_buffer, self._rows_in_buffer = None, 0
         return self._buffer
 
-    def _copy(self, head: Tokens, cache: Cache, places: Sequence[int], rows: int, common: int) -> None:
+    def _copy(self, head: Tokens, cache: Cache, places: Sequence[int], common: int) -> None:
         """A prefix in front of the rows at `places`; the longest prefix comes first."""
-        where: Any = slice(0, rows) if len(places) == rows else places
+        together = places[-1] - places[0] + 1 == len(places)
+        where: Any = slice(places[0], places[-1] + 1) if together else places
         start = common - len(head)
         sources = self._prefix(head).layers if head else [None] * self._layers
         for source, target in zip(sources, cache.layers, strict=True):
             if source is not None:
                 if not target.is_initialized:
-                    wide = (self._room[0], -1, -1, -1)
-                    target.lazy_initialization(source.keys.expand(wide), source.values.expand(wide))
+                    target.lazy_initialization(source.keys, source.values)
                 target.keys[where, :, start:common] = source.keys
                 target.values[where, :, start:common] = source.values
             if start:

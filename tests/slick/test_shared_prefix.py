@@ -155,18 +155,31 @@ def test_a_batch_leaves_nothing_to_the_next_one(random_model: Any) -> None:
     assert _apart(logits[0, -1], _alone(model, row)[-1]) < 1e-4
 
 
-def test_only_so_many_prefixes_are_kept(random_model: Any) -> None:
-    """Memory does not grow with the number of exemplar sets."""
+def test_a_small_batch_leaves_room_for_a_larger_one(random_model: Any) -> None:
+    """The buffer that serves all batches has the rows of the largest so far and the slots of the longest."""
     model = random_model("Llama")
-    one = SharedPrefix(model, 0)
-    one.start([(*_tokens(8, 0), 5)], [8], 1)
-    shared = SharedPrefix(model, 0, kept_bytes=32 * one._kept)
-    heads = [_tokens(8, seed) for seed in range(40)]
-    with _counted(model) as seen:
-        for head in (*heads, heads[-1], heads[0]):
-            shared.start([(*head, 5)], [8], 1)
-    assert seen.count((1, 8)) == 41
-    assert shared._kept == 32 * one._kept
+    shared = SharedPrefix(model, 0)
+    shared.start(ROWS[:5], PREFIXES[:5], 1)
+    shared.start([_tokens(50, 1)], [0], 1)  # longer, but alone and without a prefix
+    for rows, prefixes in ((ROWS, [0] * 6), (ROWS, PREFIXES), (ROWS[:2] * 4, [20] * 8), (ROWS[::-1], PREFIXES[::-1])):
+        logits, running = shared.start(rows, prefixes, 1, more=1)
+        step = shared.step(running, torch.tensor([5] * len(rows)))
+        assert all(_apart(logits[i, -1], _alone(model, row)[-1]) < 1e-4 for i, row in enumerate(rows))
+        assert all(_apart(step[i], _alone(model, (*row, 5))[-1]) < 1e-4 for i, row in enumerate(rows))
+
+
+def test_only_so_many_prefixes_are_kept(random_model: Any) -> None:
+    """Memory does not grow with the number of exemplar sets: the one that was used longest ago goes."""
+    model = random_model("Llama")
+    # Keys and values of 8 tokens, 32 wide, in 2 layers, of 4 bytes each: room for three prefixes.
+    shared = SharedPrefix(model, 0, kept_bytes=3 * 2 * 8 * 32 * 2 * 4)
+    heads = [_tokens(8, seed) for seed in range(4)]
+    computed = []
+    for which in (0, 1, 2, 0, 3, 0, 2, 1):
+        with _counted(model) as seen:
+            shared.start([(*heads[which], 5)], [8], 1)
+        computed.append((1, 8) in seen)
+    assert computed == [True, True, True, False, True, False, False, True]
 
 
 REFUSED = [("Mamba", "the model keeps no key-value cache"), ("MPT", "sharing changed its logits by .* of ")]
