@@ -108,7 +108,7 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
 
     def _understands(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether these settings are ours to decode; anything else is lm-eval's."""
-        if self.shared.reason or self.think_end_token is not None or not set(kwargs) <= _KNOWN:
+        if self.think_end_token is not None or not set(kwargs) <= _KNOWN:
             return False
         if not kwargs.get("do_sample"):
             return not kwargs.get("temperature")
@@ -138,6 +138,7 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         first: int = 0,
     ) -> list[list[str]]:
         """The samples number `first` to `first` + n - 1 of each prompt. kwargs: also `temperature` and `top_k`."""
+        self._check_plain()
         sampling = Sampling(float(kwargs["temperature"]), int(kwargs["top_k"]), seed, first)
         return self._answers(prompts, kwargs, sampling, n, bar)
 
@@ -242,8 +243,14 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
 
         return ended
 
+    def _check_plain(self) -> None:
+        """Raise InputError where an answer is not the first thing that the model writes."""
+        if self.think_end_token is not None:
+            raise InputError("think_end_token: an answer behind a thought has no chance of its own; leave it out")
+
     def exact(self, requests: Sequence[ExactRequest]) -> list[ExactAnswer]:
         """What `slick.exact.walk` finds; requests of different settings are walked apart."""
+        self._check_plain()
         found: list[ExactAnswer | None] = [None] * len(requests)
         groups: dict[tuple[float, int], list[int]] = {}
         for i, request in enumerate(requests):
