@@ -13,8 +13,12 @@ from slick.matching import Matching
 from slick.prompts import DEFAULT_FORM
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from slick.backend import Backend
+    from slick.plan import Plan
     from slick.probe import Probe
+    from slick.processes import Processes
     from slick.runs import Run
 
 VERIFICATION = "verification.json"
@@ -54,6 +58,9 @@ def probe(
     system_instruction: o.System = "",
     store: o.StoreFile = "",
     no_store: o.NoStore = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only print what it would cost and what it could show, after some seconds.")
+    ] = False,
     seed: o.Seed = 0,
 ) -> None:
     """Measure what a model knows: P_Correct and the SliCK category of every fact.
@@ -100,6 +107,9 @@ def probe(
             estimator is Estimator.EXACT,
         )
         loaded = o.sized(loaded, batch_size, out, lambda: longest_of_probe(asked))
+        if plan:
+            _plan(asked, loaded, out, processes)
+            return
         run = run_probe(asked, loaded, out, processes)
         if processes.first:
             _print_probe(run)
@@ -182,6 +192,39 @@ def score(
         run = run_score(asked, loaded, out, processes)
     if processes.first:
         _print_score(run)
+
+
+def _plan(asked: Probe, loaded: Backend, out: Path, processes: Processes) -> None:
+    """Prints what the probe would cost; `out` is looked at, and left as it is."""
+    from slick.burst import make_plan
+    from slick.probe import CHUNK
+    from slick.runs import inspect_run
+
+    finished = inspect_run(out, asked.settings(loaded), CHUNK)
+    # Neither answered from the response store nor remembered in it.
+    found = make_plan(asked, getattr(loaded, "inner", loaded), processes.size)
+    if processes.first:
+        _print_plan(found)
+        if finished:
+            print(f"{out}: this run is finished; repeating it asks nothing.")
+    processes.meet().part()
+
+
+def _print_plan(plan: Plan) -> None:
+    from slick.plan import DISCORDANT, POWER
+    from slick.statistics import LEVEL
+    from slick.terminal import print_table
+
+    header, *rows = plan.cost_rows()
+    print_table(plan.title, header, rows)
+    header = ("", "facts", "smallest difference", "if subjects fall as one")
+    print_table("What so many facts can show", header, plan.power_rows())
+    print(
+        f"Smallest difference: the margin inside which an arm that lost nothing is shown with {POWER:.0%} power,\n"
+        f"by paired facts, {DISCORDANT:.0%} of them right in one arm only, and a two-sided {LEVEL:.0%} interval."
+    )
+    for note in plan.notes:
+        print(note)
 
 
 def _print_probe(run: Run) -> None:
