@@ -98,7 +98,7 @@ def random_model(tiny_tokenizer: Any) -> Callable[..., Any]:
     """Builds a small random model of a kind, by default over the tiny model's tokenizer; the same one is built once.
 
     Its weights are large, so that its next-token logits lie far apart and depend on the whole prompt. It likes to
-    end a line, and writes ASCII, so that its answers read like answers.
+    end a line, and prints ASCII, so that its answers read like answers.
     """
     from slick.vocabulary import read_vocabulary
 
@@ -124,7 +124,9 @@ def random_model(tiny_tokenizer: Any) -> Callable[..., Any]:
         head = model.get_output_embeddings().weight.data
         vocabulary = read_vocabulary(tokenizer, {tokenizer.eos_token_id})
         for token, piece in enumerate(vocabulary.pieces):
-            head[token] *= 2.0 if token in vocabulary.line_ends else float(piece.isascii())
+            head[token] *= (
+                2.0 if token in vocabulary.line_ends else float(piece.isascii() and piece.decode().isprintable())
+            )
         built[key] = model
         return model
 
