@@ -32,6 +32,9 @@ PATIENCE_S = 60.0
 
 _MAGIC = b"SQLite format 3\0"
 _CACHE_KIB = 16 * 1024
+# Requests come in random order, each to a page of its own: small pages and rare checkpoints write a fourth as much.
+_PAGE_BYTES = 1024
+_LOG_BYTES = 64 * 2**20
 # Keys in one question to SQLite; it is asked for up to 999 of them at a time everywhere.
 _ASKED_AT_ONCE = 500
 _DAY_S = 86_400.0
@@ -123,18 +126,25 @@ class Store:
             return self._select(number, model, requests)
 
     def put(self, model: StoredModel, rows: Iterable[Row]) -> Answers:
-        """Stores rows in one transaction; returns what stands there for their requests from now on.
+        """Stores rows in one transaction; returns what stands in their places from now on.
 
-        That is what was given, except where another process was faster, or a row was there before.
+        That is what was given, unless another process was faster, or a row was there before.
         """
         encoded = sorted((request, sample, answer.encode("utf-8", "surrogatepass")) for request, sample, answer in rows)
+        there: Answers = {}
         with _explained(self.path, RunError), self._transaction():
             number = self._touch(model)
-            self._db.executemany(
+            added = self._db.executemany(
                 "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?)",
                 ((number, r, s, _checksum(model.key, r, s, a), a) for r, s, a in encoded),
-            )
-            return self._select(number, model, (request for request, _, _ in encoded))
+            ).rowcount
+            if added < len(encoded):
+                there = self._select(number, model, (request for request, _, _ in encoded))
+        standing: Answers = {}
+        for request, sample, answer in encoded:
+            text = there[request][sample] if there else answer.decode("utf-8", "surrogatepass")
+            standing.setdefault(request, {})[sample] = text
+        return standing
 
     def holdings(self) -> list[Holding]:
         """What there is of each model, the last used first."""
@@ -186,6 +196,7 @@ class Store:
 
     def _claim(self) -> None:
         """Makes a new file a store; InputError where an old one is none, or is of another version."""
+        self._db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file; an old one keeps its own
         with self._transaction():
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
             application, version, page = (
@@ -207,9 +218,8 @@ class Store:
             elif self.path.stat().st_size % page:
                 # SQLite sees when whole pages are missing, and takes what is missing of the last one for zeros.
                 raise InputError(_damaged(self.path, "cut off within a page"))
-            else:
-                self._db.execute("SELECT key FROM models LIMIT 1").fetchone()
-                self._db.execute("SELECT model FROM responses LIMIT 1").fetchone()
+            elif not {*_TABLES} <= {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master")}:
+                raise InputError(_damaged(self.path, f"its tables are not those of version {VERSION}"))
         # Write-ahead logging: readers and the writer do not wait for each other, and a commit is one append.
         (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
@@ -219,6 +229,7 @@ class Store:
             )
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_BYTES // page}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -360,7 +371,7 @@ def _explanation(path: Path, code: int, error: sqlite3.Error) -> str | None:
     match code:
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return _damaged(path, str(error))
-        case sqlite3.SQLITE_ERROR if str(error).startswith(("no such table", "no such column")):
+        case _ if str(error).startswith("Could not decode to UTF-8"):  # Python's own, without a code
             return _damaged(path, str(error))
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return f"{path}: another process has held the response store for {PATIENCE_S:g} s; end it, or {without}"

@@ -7,6 +7,7 @@ prompt, the settings, and for samples the seed and the sample's number.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -30,6 +31,7 @@ A = TypeVar("A", bound="DataclassInstance")
 
 # Sixteen bytes: two of a billion requests collide with a chance of 1e-21.
 _DIGEST_BYTES = 16
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # What turns weights into answers. Another version may answer otherwise.
 _LIBRARIES = ("lm_eval", "torch", "transformers", "tokenizers", "peft", "vllm")
 # What of a model directory decides its answers besides the weights and the tokenizer, which the fingerprint has.
@@ -71,7 +73,9 @@ class Stored:
 
     def generate(self, requests: Sequence[Request]) -> list[str]:
         """As the backend's. Only greedy answers are stored: others would need a seed to be told apart."""
-        keys = [_key("greedy", dict(kwargs), prompt) if _greedy(kwargs) else None for prompt, kwargs in requests]
+        keys = [
+            _key(_header("greedy", dict(kwargs)), prompt) if _greedy(kwargs) else None for prompt, kwargs in requests
+        ]
         return self._recall(keys, lambda places: self.inner.generate([requests[i] for i in places]))
 
     def sample(self, prompts: Sequence[str], kwargs: Mapping[str, Any], n: int, seed: int) -> list[list[str]]:
@@ -88,12 +92,12 @@ class Stored:
                 places = [i for i in missing if begun[keys[i]] == first]
                 more: dict[str, Any] = {"first": first} if first else {}
                 answers = self.inner.sample([prompts[i] for i in places], kwargs, n - first, seed, **more)
-                found |= self._put_samples([keys[i] for i in places], answers, first)
+                self._put_samples([keys[i] for i in places], answers, first, found)
         elif missing:
             # The draws of a part would use the random numbers that the rest has used: it gets numbers of its own.
             own_seed = seed if len(missing) == len(keys) else _seed_of(seed, [keys[i] for i in missing])
             answers = self.inner.sample([prompts[i] for i in missing], kwargs, n, own_seed)
-            found |= self._put_samples([keys[i] for i in missing], answers, 0)
+            self._put_samples([keys[i] for i in missing], answers, 0, found)
         return [[found[key][j] for j in range(n)] for key in keys]
 
     def exact(self, requests: Sequence[ExactRequest]) -> list[ExactAnswer]:
@@ -109,7 +113,7 @@ class Stored:
 
         ask: the inner backend's method. kind: the method's name, that its keys may not meet those of another.
         """
-        keys = [_key(kind, asdict(request), "") for request in requests]
+        keys = [_key(_header(kind, asdict(request)), "") for request in requests]
         texts = self._recall(keys, lambda places: [json.dumps(asdict(a)) for a in ask([requests[i] for i in places])])
         return [answer(**json.loads(text)) for text in texts]
 
@@ -130,13 +134,12 @@ class Stored:
         known |= self.store.put(self.stored_model, rows) if rows else {}
         return [fresh[i] if key is None else known[key][0] for i, key in enumerate(keys)]
 
-    def _put_samples(self, keys: Sequence[bytes], answers: Sequence[Sequence[str]], first: int) -> Answers:
-        """Stores the samples `first`, `first` + 1, … of each key; returns all that these keys have."""
+    def _put_samples(self, keys: Sequence[bytes], answers: Sequence[Sequence[str]], first: int, found: Answers) -> None:
+        """Stores the samples `first`, `first` + 1, … of each key, and adds them to what was found."""
         self.asked += sum(map(len, answers))
-        return self.store.put(
-            self.stored_model,
-            [(key, j, text) for key, texts in zip(keys, answers, strict=True) for j, text in enumerate(texts, first)],
-        )
+        rows = [(key, j, text) for key, texts in zip(keys, answers, strict=True) for j, text in enumerate(texts, first)]
+        for key, samples in self.store.put(self.stored_model, rows).items():
+            found.setdefault(key, {}).update(samples)
 
 
 def stored_model(backend: Backend, scope: Callable[[], str] | None) -> StoredModel:
@@ -203,14 +206,17 @@ def _greedy(kwargs: Mapping[str, Any]) -> bool:
 
 def _sample_keys(prompts: Sequence[str], kwargs: Mapping[str, Any], seed: int, n: int | None) -> list[bytes]:
     """n: of a backend whose draws depend on the batch. There, a prompt that stands twice in a call is drawn twice."""
+    drawn = {"settings": dict(kwargs), "seed": seed, "n": n}
+    times: Counter[str] = Counter()
+    headers: dict[int, bytes] = {}
     keys = []
-    times: dict[str, int] = {}
     for prompt in prompts:
-        settings = {"settings": dict(kwargs), "seed": seed}
+        time = times[prompt]
         if n is not None:
-            times[prompt] = times.get(prompt, 0) + 1
-            settings |= {"n": n, "time": times[prompt]}
-        keys.append(_key("sample", settings, prompt))
+            times[prompt] += 1
+        if time not in headers:
+            headers[time] = _header("sample", {**drawn, "time": time})
+        keys.append(_key(headers[time], prompt))
     return keys
 
 
@@ -227,11 +233,11 @@ def _seed_of(seed: int, keys: Sequence[bytes]) -> int:
     return int(digest_of([seed, [key.hex() for key in keys]])[:7], 16)
 
 
-def _key(kind: str, settings: Mapping[str, Any], prompt: str) -> bytes:
-    """The digest of a request. The settings, as JSON, hold no NUL: they end where the prompt begins."""
-    request = b"\0".join((kind.encode(), _canonical(settings), prompt.encode("utf-8", "surrogatepass")))
-    return blake2b(request, digest_size=_DIGEST_BYTES).digest()
+def _header(kind: str, settings: Mapping[str, Any]) -> bytes:
+    """What a request is besides its prompt. JSON holds no NUL: it ends where the prompt begins."""
+    return f"{kind}\0{_JSON.encode(settings)}\0".encode()
 
 
-def _canonical(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+def _key(header: bytes, prompt: str) -> bytes:
+    """The digest of a request."""
+    return blake2b(header + prompt.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).digest()
