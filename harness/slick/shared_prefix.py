@@ -156,8 +156,9 @@ class SharedPrefix:
             ids[i, : len(row)] = torch.tensor(row)
         # Padded behind: what comes later cannot change what stands before, in a recurrent model either.
         first = max(least - keep, 0)
+        uncached = {"use_cache": False} if "use_cache" in self._takes else {}
         with torch.no_grad(), self.autocast():
-            logits = self.model(input_ids=ids.to(self.model.device), **self._last(width - first)).logits
+            logits = self.model(input_ids=ids.to(self.model.device), **uncached, **self._last(width - first)).logits
         logits = logits[:, first - width :]
         found = logits.new_zeros(len(rows), keep, logits.shape[2])
         for i, row in enumerate(rows):

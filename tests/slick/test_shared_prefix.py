@@ -119,6 +119,17 @@ def test_the_way_without_a_cache(random_model: Any, kind: str) -> None:
         assert _apart(logits[i], _alone(model, row)[-4:]) < 1e-4
 
 
+def test_a_model_of_recurrent_layers_alone_is_computed_whole(tiny_tokenizer: Any) -> None:
+    """Transformers' caches are made for some attention: none is asked for."""
+    from transformers import JambaConfig, JambaForCausalLM
+
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = JambaConfig(vocab_size=len(tiny_tokenizer), num_key_value_heads=1, num_experts=2, mamba_d_state=4, **shape)
+    model = JambaForCausalLM(config).eval()
+    logits = SharedPrefix(model, 0).whole(ROWS, 2)
+    assert all(_apart(logits[i], _alone(model, row)[-2:]) < 1e-4 for i, row in enumerate(ROWS))
+
+
 def test_more_places_than_a_row_has_hold_nothing(random_model: Any) -> None:
     """A short row in company of one of which more is wanted."""
     shared = SharedPrefix(random_model("Llama"), 0)
