@@ -92,15 +92,23 @@ class Backend:
         given = iter(self.generate([(prompt, settings) for prompt in prompts for settings in each]))
         return [[next(given) for _ in each] for _ in prompts]
 
+    def notes(self, *, exact: bool = False) -> list[str]:
+        """What a user should know of the model before its answers count, a sentence each."""
+        return [*getattr(self.lm, "notes", ()), *(getattr(self.lm, "exact_notes", ()) if exact else ())]
+
     @property
     def tie(self) -> float:
         """Logits nearer than that may change places by rounding: between batches, or between two machines."""
         return float(getattr(self.lm, "tie", 0.0))
 
-    def exact(self, requests: Sequence[ExactRequest]) -> list[ExactAnswer]:
-        """Chances in place of samples; InputError where the backend cannot tell them."""
+    def check_exact(self) -> None:
+        """Raise InputError where the backend has no chances to tell."""
         if not self.ours:
             raise InputError(f"--backend {self.name}: shows no probabilities to the exact estimator; use slick-hf")
+
+    def exact(self, requests: Sequence[ExactRequest]) -> list[ExactAnswer]:
+        """Chances in place of samples; InputError where the backend cannot tell them."""
+        self.check_exact()
         with _running(self.name):
             answers: list[ExactAnswer] = self.lm.exact(requests)
         return answers
@@ -158,6 +166,7 @@ def load_backend(
     from lm_eval.models.huggingface import HFLM
 
     from slick import slick_hf
+    from slick.checkpoint import decode_plainly
 
     try:
         kind: Any = get_model(name)
@@ -180,8 +189,9 @@ def load_backend(
             raise RunError(f"{model}: out of memory while it was loaded ({error})") from error
         raise InputError(f"{model}: backend {name} cannot load it with {arguments}: {error}") from error
     if isinstance(lm, HFLM):
-        slick_hf.decode_plainly(lm.model)
         lm.truncates = False
+        if not isinstance(lm, slick_hf.SlickHF):
+            lm.notes = [note] if (note := decode_plainly(lm.model)) else []
     # The libraries' hundred thousands of objects stay: no collection needs to look at them again.
     gc.collect()
     gc.freeze()
@@ -268,7 +278,7 @@ def _line_ending_tokens(lm: Any) -> list[int]:
     """End-of-sequence and every token whose text holds a line break, in the vocabulary's order; found once a model."""
     found: list[int] | None = getattr(lm, "_slick_line_ending_tokens", None)
     if found is None:
-        from slick.slick_hf import ending_tokens
+        from slick.checkpoint import ending_tokens
         from slick.vocabulary import read_vocabulary
 
         found = sorted(read_vocabulary(lm.tokenizer, ending_tokens(lm)).line_ends)

@@ -94,6 +94,8 @@ def probe(
     with o.remembering_backend(
         backend, model, model_args, batch_size, device, store=store, no_store=no_store, out=out
     ) as loaded:
+        if estimator is Estimator.EXACT:
+            loaded.check_exact()
         asked = Probe(
             selection.facts,
             pools,
@@ -106,6 +108,8 @@ def probe(
             facts,
             estimator is Estimator.EXACT,
         )
+        if processes.first:
+            _say(loaded.notes(exact=asked.exact))
         loaded = o.sized(loaded, batch_size, out, lambda: longest_of_probe(asked))
         if plan:
             _plan(asked, loaded, out, processes)
@@ -188,6 +192,8 @@ def score(
             training,
             known.provenance.get("model") if known else None,
         )
+        if processes.first:
+            _say(loaded.notes())
         loaded = o.sized(loaded, batch_size, out, lambda: longest_of_score(asked))
         run = run_score(asked, loaded, out, processes)
     if processes.first:
@@ -225,6 +231,11 @@ def _print_plan(plan: Plan) -> None:
     )
     for note in plan.notes:
         print(note)
+
+
+def _say(notes: list[str]) -> None:
+    for note in notes:
+        typer.echo(f"slick: note: {note}", err=True)
 
 
 def _print_probe(run: Run) -> None:

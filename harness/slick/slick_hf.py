@@ -24,6 +24,7 @@ from lm_eval.models.utils import has_bos_prefix, postprocess_generated_text
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from slick.batches import Tokens, plan
+from slick.checkpoint import decode_plainly, ending_tokens
 from slick.decoding import Ended, Sampling, decode, draw, uniforms
 from slick.errors import InputError, RunError
 from slick.exact import NOT_NUMBERS, ExactAnswer, ExactRequest, walk
@@ -45,6 +46,7 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
     """A causal language model. Arguments are HFLM's.
 
     truncates: whether a prompt that is too long loses its beginning, as in lm-eval, or is an InputError.
+    notes: what a user should know of this model, a sentence each.
     """
 
     # Sample j of a prompt depends on seed, prompt and j alone, so that more can be drawn later.
@@ -57,13 +59,15 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
             raise InputError(
                 f"slick-hf: {type(self.model).__name__} is an encoder-decoder; expected a causal language model"
             )
-        decode_plainly(self.model)
+        self.notes = [note] if (note := decode_plainly(self.model)) else []
         autocast: Any = nullcontext
         if self.mixed_precision_dtype is not None:
             autocast = lambda: torch.autocast(self.device.type, dtype=self.mixed_precision_dtype)  # noqa: E731
         self.shared = SharedPrefix(self.model, self.tokenizer.pad_token_id or 0, autocast)
         if self.shared.reason:
-            _log.warning("slick-hf: prompts share nothing, since %s", self.shared.reason)
+            self.notes.append(f"prompts share nothing, since {self.shared.reason}")
+        for note in self.notes:
+            _log.warning("slick-hf: %s", note)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -278,6 +282,16 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         return found
 
     @property
+    def exact_notes(self) -> list[str]:
+        """Where the exact estimator is not exact on this model, a sentence each."""
+        if self.vocabulary.exact:
+            return []
+        return [
+            "what a token writes depends on its neighbours with this tokenizer, so that the exact estimator may miss "
+            "ways to write an answer, by an unknown amount; compare it with samples, as --verify 100 does"
+        ]
+
+    @property
     def tie(self) -> float:
         """Logits nearer than that may change places by rounding; a few units of the last place at 32."""
         kinds = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
@@ -339,56 +353,6 @@ class _Draws(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         chosen = draw(scores, self.sampling, self.numbers[:, input_ids.shape[1] - self.width])
         return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
-
-
-def ending_tokens(lm: Any) -> set[int]:
-    """Tokens that end an answer altogether: of the generation config, end-of-sequence, the chat turn's end."""
-    ends = lm.model.generation_config.eos_token_id
-    found = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
-    found.add(lm.eot_token_id)
-    turn = _turn_end(lm.tokenizer)
-    return {int(i) for i in found if i is not None} | ({turn} if turn is not None else set())
-
-
-def _turn_end(tokenizer: Any) -> int | None:
-    """The special token that the chat template writes behind an assistant's turn, if there is one."""
-    if not getattr(tokenizer, "chat_template", None):
-        return None
-    mark = "Xyzzy"
-    try:
-        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-    except Exception:  # a template may refuse anything; it then names no end of turn
-        return None
-    ids = tokenizer(text[text.rfind(mark) + len(mark) :], add_special_tokens=False)["input_ids"]
-    return ids[0] if ids and ids[0] in special_tokens(tokenizer) else None
-
-
-def decode_plainly(model: Any) -> None:
-    """Drops what a checkpoint's generation_config.json adds to decoding (a repetition penalty, a top_p), aloud.
-
-    The protocol is the model's own distribution; a repetition penalty would punish answers that stand in the
-    exemplars.
-    """
-    from transformers import GenerationConfig
-
-    given = model.generation_config
-    kept = {name: getattr(given, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    plain = GenerationConfig(**kept)
-    ours = {"do_sample", "temperature", "top_k", "top_p", "max_length", "max_new_tokens", *kept}
-    plainly = plain.to_dict()
-    dropped = {
-        name: value
-        for name, value in given.to_dict().items()
-        if name not in ours and value not in (None, plainly.get(name)) and not name.startswith(("_", "transformers"))
-    }
-    neutral = {"repetition_penalty": 1.0, "length_penalty": 1.0, "use_cache": True, "num_beams": 1}
-    dropped = {name: value for name, value in dropped.items() if neutral.get(name) != value}
-    for name in ("output_attentions", "output_hidden_states", "use_cache", "cache_implementation"):
-        dropped.pop(name, None)
-    if dropped:
-        _log.warning("decoding plainly: generation_config.json asks for %s, which is not applied", dropped)
-    model.generation_config = plain
 
 
 def _listed(until: Any) -> list[str]:

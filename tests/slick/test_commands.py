@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,45 @@ def test_a_tuned_model_is_scored_in_its_training_form(tmp_path: Path, tiny_model
         (row, _) = read_samples(found.samples["closed_book"])
         forms[name] = row["arguments"]["gen_args_0"]["arg_0"].replace(row["doc"]["question"], "?")
     assert forms == {"own": "Tell me: ?\n", "given": "Q: ?\nA:"}
+
+
+def test_an_exact_probe_may_be_verified(tmp_path: Path, probe: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Chances in place of samples in the run, and beside it how drawn samples compare."""
+    more = ("--split", "test", "--estimator", "exact", "--verify", "5")
+    assert probe(tmp_path / "run", *more) == 0
+    found = json.loads((tmp_path / "run" / "verification.json").read_text())
+    assert (found["facts"], found["greedy"], found["samples"], found["agrees"]) == (5, 10, 20, True)
+    assert "5 facts drawn by the sampled protocol" in capsys.readouterr().out
+    knowledge = read_knowledge(tmp_path / "run").knowledge
+    assert all(k.chances is not None and k.chances.n_samples == 2 for k in knowledge)
+    assert {k.before_total for k in knowledge} == {1}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--estimator", "exact", "--all-samples"), "--all-samples: the exact estimator draws none"),
+        (("--verify", "5"), "--verify: compares the exact estimator with samples"),
+        (("--estimator", "exact", "--backend", "hf"), "--backend hf: shows no probabilities"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    tmp_path: Path, probe: Any, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], message: str
+) -> None:
+    """They are refused, and say what goes."""
+    assert probe(tmp_path / "run", *more) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_user_should_know_of_a_model_is_said(
+    tmp_path: Path, tiny_model: Path, facts_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint that asks for a repetition penalty, which the protocol does not have."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    settings = json.loads((model / "generation_config.json").read_text())
+    (model / "generation_config.json").write_text(json.dumps({**settings, "repetition_penalty": 1.5}))
+    arguments = ["--model", str(model), "--facts", facts_file, "--split", "test", "--limit", "2"]
+    assert run(["score", *arguments, "--out", str(tmp_path / "score")]) == 0
+    assert "slick: note: generation_config.json asks for repetition_penalty=1.5" in capsys.readouterr().err
