@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from slick.errors import InputError, RunError
 from slick.processes import ALONE, Processes
-from slick.prompts import PLAIN, Chat
+from slick.prompts import PLAIN, Chat, too_long
 from slick.provenance import adapter_base, check_model, fingerprint, is_adapter
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Backend:
         ]
         if not instances:
             return []
+        self._check_lengths(requests)
         with _running(self.name):
             answers = self.lm.generate_until(instances, disable_tqdm=True)
         if len(answers) != len(instances):
@@ -52,6 +53,19 @@ class Backend:
         if None in answers:
             raise RunError(f"backend {self.name}: {answers.count(None)} of {len(answers)} requests had no answer")
         return [str(answer) for answer in answers]
+
+    def _check_lengths(self, requests: Sequence[Request]) -> None:
+        """Raise InputError for a prompt that lm-eval's own transformers model would cut to fit its context."""
+        from lm_eval.models.huggingface import HFLM
+
+        if self.ours or not isinstance(self.lm, HFLM):
+            return
+        for prompt, kwargs in requests:
+            longest = self.lm.max_length - int(kwargs.get("max_gen_toks", self.lm.max_gen_toks))
+            # A token holds at least a byte, so that most prompts need no second look.
+            short = len(prompt.encode("utf-8", "surrogatepass")) + 2 <= longest
+            if not short and (tokens := len(self.lm.tok_encode(prompt))) > longest:
+                raise InputError(too_long(prompt, tokens, self.lm.max_length - longest, self.lm.max_length))
 
     def row_ends(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """For lm-eval's own transformers model: the tokens that end an answer's line end its row as well.

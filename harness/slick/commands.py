@@ -177,6 +177,7 @@ def score(
             "probe these facts, or leave --knowledge out"
         )
     recorded = known.provenance.get("priors") if known else None
+    conversational = bool(training.get("conversational"))
     with o.remembering_backend(
         backend, model, model_args, batch_size, device, store=store, no_store=no_store, out=out
     ) as loaded:
@@ -186,7 +187,7 @@ def score(
             recorded or o.answer_priors(selection.source),
             wanted_form,
             matching,
-            loaded.chat(apply=apply_chat_template, system=system_instruction),
+            loaded.chat(apply=apply_chat_template or conversational, system=system_instruction),
             max_gen_toks,
             facts or f"{knowledge} (its facts)",
             training,
@@ -194,6 +195,10 @@ def score(
         )
         if processes.first:
             _say(loaded.notes())
+            if conversational and not apply_chat_template:
+                _say(
+                    ["tuned on conversations, so asked through its chat template; the base needs --apply-chat-template"]
+                )
         loaded = o.sized(loaded, batch_size, out, lambda: longest_of_score(asked))
         run = run_score(asked, loaded, out, processes)
     if processes.first:

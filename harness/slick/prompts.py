@@ -77,3 +77,11 @@ def check_form(form: str) -> str:
 def completion(form: str, answer: str) -> str:
     """What follows the form's prompt in training: a space first where the form does not end its line."""
     return answer if form.endswith("\n") else f" {answer}"
+
+
+def too_long(prompt: str, tokens: int, room: int, context: int) -> str:
+    """What is wrong with a prompt that does not fit, and how to mend it."""
+    return (
+        f"a prompt of {tokens} tokens and {room} for its answer do not fit the model's context of {context}: "
+        f"{prompt[-160:]!r}; lower --n-exemplars or --max-gen-toks"
+    )

@@ -28,6 +28,7 @@ from slick.checkpoint import decode_plainly, ending_tokens
 from slick.decoding import Ended, Sampling, decode, draw, uniforms
 from slick.errors import InputError, RunError
 from slick.exact import NOT_NUMBERS, ExactAnswer, ExactRequest, walk
+from slick.prompts import too_long
 from slick.shared_prefix import SharedPrefix
 from slick.teacher import PromptTeacher
 from slick.vocabulary import Vocabulary, read_vocabulary, special_tokens
@@ -324,10 +325,7 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
                 )
             if len(row) > longest:
                 if not self.truncates:
-                    raise InputError(
-                        f"a prompt of {len(row)} tokens and {room} for its answer do not fit the model's context of "
-                        f"{self.max_length}: {prompts[i][-160:]!r}; lower --n-exemplars or --max-gen-toks"
-                    )
+                    raise InputError(too_long(prompts[i], len(row), room, self.max_length))
                 _log.warning("slick-hf: a prompt of %s tokens loses its first %s", len(row), len(row) - longest)
                 rows[i] = row[-longest:]
         return rows

@@ -335,3 +335,13 @@ def test_a_server_that_is_not_there_is_a_run_error(server: Server) -> None:
     backend = served(server, base_url=f"http://127.0.0.1:{port}/v1/completions")
     with pytest.raises(RunError, match=r"backend local-completions: .*refused.*; repeat the command"):
         backend.generate([("p", GREEDY)])
+
+
+@pytest.mark.parametrize("name", ["hf", "slick-hf"])
+def test_a_prompt_that_does_not_fit_is_refused(tiny_model: Path, name: str) -> None:
+    """Cut at its beginning it would lose exemplars, silently."""
+    backend = load_backend(name, str(tiny_model), {"max_length": 64})
+    request = {"until": ["\n"], "max_gen_toks": 8, "do_sample": False, "temperature": 0.0}
+    assert len(backend.generate([("Q: x", request)])) == 1
+    with pytest.raises(InputError, match=r"a prompt of \d+ tokens and 8 for its answer do not fit .* context of 64"):
+        backend.generate([("Q: x" * 100, request)])

@@ -208,6 +208,23 @@ def test_a_tuned_model_is_scored_in_its_training_form(tmp_path: Path, tiny_model
     assert forms == {"own": "Tell me: ?\n", "given": "Q: ?\nA:"}
 
 
+def test_a_model_tuned_on_conversations_is_scored_in_them(
+    tmp_path: Path, tiny_model: Path, facts_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through its chat template, without being told, and saying so."""
+    model = tmp_path / "tuned" / "model"
+    model.parent.mkdir()
+    model.symlink_to(tiny_model, target_is_directory=True)
+    (model.parent / "training.json").write_text('{"conversational": true}')
+    base = ["score", "--model", str(model), "--facts", facts_file, "--limit", "2", "--max-gen-toks", "2"]
+    assert run([*base, "--out", str(tmp_path / "own")]) == 0
+    assert "asked through its chat template; the base needs --apply-chat-template" in capsys.readouterr().err
+    found = read_run(tmp_path / "own")
+    (row, _) = read_samples(found.samples["closed_book"])
+    assert row["arguments"]["gen_args_0"]["arg_0"].startswith("<user>")
+    assert found.provenance["settings"]["chat"]["template"] is True
+
+
 def test_an_exact_probe_may_be_verified(tmp_path: Path, probe: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Chances in place of samples in the run, and beside it how drawn samples compare."""
     more = ("--split", "test", "--estimator", "exact", "--verify", "5")
