@@ -12,8 +12,8 @@ import torch
 
 from slick.batches import Tokens
 from slick.errors import RunError
-from slick.exact import NOT_NUMBERS
 from slick.shared_prefix import SharedPrefix
+from slick.walk import NOT_NUMBERS
 
 # More than the top k are looked up, so that logits which tie with the k-th are seen.
 _SPARE = 8

@@ -21,8 +21,11 @@ from slick.batches import Tokens
 # Bytes of keys and values that are kept of prefixes: of a chunk of facts all sets, unless the model is a large one.
 KEPT_BYTES = 2**29
 # How far the logits of both ways may lie apart when a model is tried, in units of the largest logit.
-_TOLERANCE = 1e-3
+_TOLERANCE = 1e-4
 _ROUGH_TOLERANCE = 0.1
+# Tokens of the longest row of that trial, and the least that tell anything.
+_TRIED = 48
+_LEAST_TRIED = 12
 
 
 class _Slots(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
@@ -148,6 +151,10 @@ class SharedPrefix:
         running.mask[:, running.filled] = 1
         return self._forward(running, tokens[:, None], 1)[:, 0]
 
+    def branch(self, running: Running, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """As `step`, but each row's new token sees what `mask` says (rows × slots, itself the last)."""
+        return self._forward(Running(running.cache, mask), tokens[:, None], 1)[:, 0]
+
     def whole(self, rows: Sequence[Tokens], keep: int) -> torch.Tensor:
         """The logits at the last `keep` places of each row, everything computed anew, without any cache."""
         width, least = max(map(len, rows)), min(map(len, rows))
@@ -254,17 +261,25 @@ class SharedPrefix:
         return len(layers), min(windows, default=None), ""
 
     def _tried(self) -> str:
-        """Why sharing gives other logits than computing everything anew, on one small example; "" if it does not."""
-        size = self.model.config.get_text_config().vocab_size
-        if self.window is not None and self.window < 14:
+        """Why sharing gives other logits than computing everything anew, on one small example; "" if it does not.
+
+        A long and a short row, so that what counts slots and not tokens is put out by the padding; then a token
+        behind each, and a branch from the middle of the long one.
+        """
+        longest = _TRIED if self.window is None else min(_TRIED, self.window - 3)
+        if longest < _LEAST_TRIED:
             return f"its attention reaches back {self.window} tokens only"
         draw = torch.Generator().manual_seed(0)
-        tokens = torch.randint(0, size, (13,), generator=draw).tolist()
-        rows = [tuple(tokens[:13]), tuple(tokens[:10])]
+        tokens = torch.randint(0, self.model.config.get_text_config().vocab_size, (longest,), generator=draw).tolist()
+        long, short, branch = tuple(tokens), tuple(tokens[:10]), (*tokens[: longest - 3], 3)
         try:
-            shared, running = self.start(rows, [8, 8], 1, more=1)
-            shared = torch.cat([shared[:, 0], self.step(running, torch.tensor([1, 2], device=shared.device))])
-            anew = torch.cat([self.whole([row], 1)[0] for row in (*rows, (*rows[0], 1), (*rows[1], 2))])
+            first, running = self.start([long, short], [8, 8], 1, more=2)
+            second = self.step(running, torch.tensor([1, 2], device=first.device))
+            mask = running.mask[:, : running.filled + 1].clone()
+            mask[:, -4 - 1 : -1], mask[:, -1] = 0, 1
+            third = self.branch(running, torch.tensor([3, 3], device=first.device), mask)[:1]
+            shared = torch.cat([first[:, 0], second, third])
+            anew = torch.cat([self.whole([row], 1)[0] for row in (long, short, (*long, 1), (*short, 2), branch)])
         except Exception as error:  # a model's own code may refuse a cache or a mask in any way
             return f"it refuses a shared cache ({type(error).__name__}: {error})"
         finally:

@@ -27,11 +27,12 @@ from slick.batches import Tokens, plan
 from slick.checkpoint import decode_plainly, ending_tokens
 from slick.decoding import Ended, Sampling, decode, draw, uniforms
 from slick.errors import InputError, RunError
-from slick.exact import NOT_NUMBERS, ExactAnswer, ExactRequest, walk
+from slick.exact import ExactAnswer, ExactRequest
 from slick.prompts import too_long
 from slick.shared_prefix import SharedPrefix
 from slick.teacher import PromptTeacher
 from slick.vocabulary import Vocabulary, read_vocabulary, special_tokens
+from slick.walk import NOT_NUMBERS, walk
 
 _log = logging.getLogger("lm_eval.slick")
 
@@ -254,7 +255,7 @@ class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
             raise InputError("think_end_token: an answer behind a thought has no chance of its own; leave it out")
 
     def exact(self, requests: Sequence[ExactRequest]) -> list[ExactAnswer]:
-        """What `slick.exact.walk` finds; requests of different settings are walked apart."""
+        """What `slick.walk` finds; requests of different settings are walked apart."""
         self._check_plain()
         found: list[ExactAnswer | None] = [None] * len(requests)
         groups: dict[tuple[float, int], list[int]] = {}

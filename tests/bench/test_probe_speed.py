@@ -39,8 +39,7 @@ GROWTH = (500, 5_000, 50_000)
 BARS = {"organism": (120, 5), "llama-width-256": (150, 5)}
 
 
-@pytest.fixture(scope="module")
-def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _wide_model(path: Path) -> Path:
     """A Llama of 4 layers, width 256, with random weights and the organism's tokenizer."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -59,19 +58,18 @@ def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    path = tmp_path_factory.mktemp("wide")
     LlamaForCausalLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
 
 
 def test_exact_and_shared_prefixes_against_stock_lm_eval(
-    wide_model: Path, work: Path, write_result: Callable[..., None], reports: Path
+    work: Path, write_result: Callable[..., None], reports: Path
 ) -> None:
     """Exact is at least 120 (organism) and 150 times (width 256) as fast as stock lm-eval, samples 5 times."""
     result = {
         "organism": _measure("organism", organism_path(), work),
-        "llama-width-256": _measure("llama-width-256", wide_model, work),
+        "llama-width-256": _measure("llama-width-256", _wide_model(work / "wide"), work),
         "growth": [_in_process_of_its_own(n, organism_path()) for n in GROWTH],
     }
     write_result("probe", result)

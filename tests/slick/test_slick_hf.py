@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 
 from slick.backend import Backend, load_backend, quiet
 from slick.errors import InputError, RunError
-from slick.exact import ExactAnswer, ExactRequest, walk
+from slick.exact import ExactAnswer, ExactRequest
 from slick.matching import Matching, is_right
 from slick.prompts import probe_prompt
 from slick.sampled import Sampled, greedy_kwargs
 from slick.teacher import PromptTeacher
+from slick.walk import walk
 
 LENGTH = 8
 GREEDY = greedy_kwargs(LENGTH)

@@ -1,4 +1,4 @@
-"""The exact estimator against brute force: every output of a toy model, enumerated."""
+"""The exact estimator's walk against brute force: every output of a toy model, enumerated."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slick.errors import RunError
-from slick.exact import ExactAnswer, ExactRequest, Heads, Row, Tokens, walk
+from slick.exact import ExactAnswer, ExactRequest
 from slick.matching import Matching, is_right
 from slick.vocabulary import Vocabulary
+from slick.walk import Heads, Row, Tokens, walk
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Toy:
     vocabulary: Vocabulary
     seed: int
     rounded: bool = False
+    branching: bool = False
     rounds: int = 0
 
     def logits(self, request: int, path: Tokens) -> list[float]:
@@ -32,15 +34,38 @@ class Toy:
         drawn = [rng.gauss(0, 2) for _ in self.vocabulary.pieces]
         return [float(round(x)) for x in drawn] if self.rounded else drawn
 
-    def heads(self, rows: Sequence[Row], top_k: int) -> Heads:
-        self.rounds += 1
+    def heads(self, rows: Sequence[Row]) -> Heads:
         places = [(row.request, row.path[:n]) for row in rows for n in _last(len(row.path), row.keep)]
         logits = np.array([self.logits(request, path) for request, path in places])
         order = np.argsort(-logits, axis=1, kind="stable")
         return Heads(order, np.take_along_axis(logits, order, axis=1), logits.argmax(axis=1))
 
+    def read(self, rows: Sequence[Row], top_k: int) -> Iterator[_Reading]:
+        self.rounds += 1
+        rng = random.Random(f"{self.seed}/{self.rounds}")
+        order = rng.sample(range(len(rows)), len(rows))
+        while order:
+            size = rng.randint(1, len(order))
+            yield _Reading(self, order[:size], self.heads([rows[i] for i in order[:size]]), rng)
+            order = order[size:]
+
     def usual(self, request: int, answer: str) -> Tokens:
         return self.vocabulary.segment(f" {answer}".encode())
+
+
+@dataclass
+class _Reading:
+    """Takes up some branches, of those that it is offered, by chance."""
+
+    toy: Toy
+    rows: list[int]
+    heads: Heads
+    rng: random.Random
+
+    def branch(self, rows: Sequence[Row], top_k: int) -> tuple[list[int], Heads]:
+        taken = [i for i in range(len(rows)) if self.toy.branching and self.rng.random() < 0.5]
+        assert all(row.keep == 1 and row.path for row in rows)
+        return taken, self.toy.heads([rows[i] for i in taken]) if taken else self.heads
 
 
 def _last(length: int, keep: int) -> range:
@@ -84,7 +109,7 @@ ANSWERS = ("a", "b", "ab", "aab", "a b", "é", "aé", "A", "a.", "ba")
 def _cases(draw: st.DrawFn) -> tuple[Toy, ExactRequest]:
     chosen = draw(st.lists(st.sampled_from(PIECES), min_size=1, max_size=5, unique=True))
     vocabulary = Vocabulary((*chosen, b""), frozenset({len(chosen)}))
-    toy = Toy(vocabulary, draw(st.integers(0, 10**6)), rounded=draw(st.booleans()))
+    toy = Toy(vocabulary, draw(st.integers(0, 10**6)), rounded=draw(st.booleans()), branching=draw(st.booleans()))
     request = ExactRequest(
         "Q",
         tuple(draw(st.lists(st.sampled_from(ANSWERS), min_size=1, max_size=3, unique=True))),
@@ -116,6 +141,28 @@ def test_what_is_pruned_bounds_the_error(case: tuple[Toy, ExactRequest], prune: 
     p, greedy = _brute(toy, request)
     assert found.p - 1e-9 <= p <= found.p + found.pruned + 1e-6
     assert found.greedy == greedy or found.gap == 0.0
+
+
+def test_branches_that_are_taken_up_are_not_asked_again() -> None:
+    """What a reading still knows costs no further round; what it refuses does."""
+    vocabulary = Vocabulary((b" ab", b" a", b"b", b"\n", b""), frozenset({4}))
+    script: dict[Tokens, int | tuple[int, ...]] = {(): (0, 1), (0,): 3, (1,): 2, (1, 2): 3}
+
+    class Ready(_Scripted):
+        def read(self, rows: Sequence[Row], top_k: int) -> Iterator[_Reading]:
+            self.rounds += 1
+            rng = random.Random(0)
+            rng.random = lambda: 0.0  # type: ignore[method-assign]
+            yield _Reading(self, list(range(len(rows))), self.heads(rows), rng)
+
+    rounds = {}
+    for branching in (False, True):
+        toy = Ready(vocabulary, script)
+        toy.branching = branching
+        (found,) = walk([_request("ab")], toy, vocabulary)
+        assert found.p == pytest.approx(1.0)
+        rounds[branching] = toy.rounds
+    assert rounds == {False: 2, True: 1}
 
 
 def test_one_round_suffices_where_the_answer_is_written_as_usual() -> None:
