@@ -138,7 +138,7 @@ def remembering_backend(
     with Store(store or default_path()) as opened:
         inner = open_backend(name, model, model_args, batch_size, device)
         # Who names the store's file vouches for the model's name.
-        stored = Stored(inner, opened, None if store else lambda: run_started(out))
+        stored = Stored(inner, opened, lambda: run_started(out), vouched=bool(store))
         yield cast("Backend", stored)
         stored.finish()
         if stored.served and joined().first:

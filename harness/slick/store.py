@@ -1,9 +1,10 @@
 """The response store: what models have answered, in one SQLite file, so that nothing is asked twice.
 
 A response stands under its model, the digest of its request (all that the answer depends on besides the model;
-`slick.stored` makes it) and the number of its sample. It carries a checksum over all of these, so that a damaged
-file gives an error and never a wrong answer. What is there is never changed: of two processes that answer one
-request, the first one's answer stands.
+`slick.stored` makes it), the number of its sample and the call that it was asked in, since what else is computed
+with it can move its last digit. It carries a checksum over all of these, so that a damaged file gives an error and
+never a wrong answer. What is there is never changed: of two processes that make one call, the first one's answer
+stands.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,11 +47,14 @@ _TABLES = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE,
         name TEXT NOT NULL, weights TEXT, adapter TEXT, backend TEXT NOT NULL, resuming INTEGER NOT NULL,
         first_used REAL NOT NULL, last_used REAL NOT NULL)""",
+    """CREATE TABLE calls (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, model INTEGER NOT NULL, digest BLOB NOT NULL, made REAL NOT NULL,
+        UNIQUE (model, digest))""",
     # The model first, so that one model's responses stand together; samples of a request beside each other.
     """CREATE TABLE responses (
-        model INTEGER NOT NULL, request BLOB NOT NULL, sample INTEGER NOT NULL,
+        model INTEGER NOT NULL, request BLOB NOT NULL, sample INTEGER NOT NULL, call INTEGER NOT NULL,
         checksum INTEGER NOT NULL, answer BLOB NOT NULL,
-        PRIMARY KEY (model, request, sample)) WITHOUT ROWID""",
+        PRIMARY KEY (model, request, sample, call)) WITHOUT ROWID""",
 )
 
 Row = tuple[bytes, int, str]  # (request, sample, answer)
@@ -114,8 +119,12 @@ class Store:
         with suppress(sqlite3.Error):
             self._db.close()
 
-    def get(self, model: StoredModel, requests: Iterable[bytes]) -> Answers:
-        """The answers that there are; a request that has none is left out."""
+    def get(self, model: StoredModel, requests: Iterable[bytes], *, call: bytes = b"", before: float = inf) -> Answers:
+        """The answers that there are; a request that has none is left out.
+
+        What was asked in this very `call` (its digest) comes first, then what was asked in others that were made
+        earlier than `before` (seconds since 1970), the earliest first.
+        """
         with _explained(self.path, RunError):
             number = self._number(model)
             if number is None:
@@ -123,10 +132,10 @@ class Store:
             if model.key not in self._touched:
                 with self._transaction():
                     self._touch(model)
-            return self._select(number, model, requests)
+            return self._select(number, model, requests, call, before)
 
-    def put(self, model: StoredModel, rows: Iterable[Row]) -> Answers:
-        """Stores rows in one transaction; returns what stands in their places from now on.
+    def put(self, model: StoredModel, rows: Iterable[Row], *, call: bytes = b"") -> Answers:
+        """Stores the answers of a call in one transaction; returns what stands in their places from now on.
 
         That is what was given, unless another process was faster, or a row was there before.
         """
@@ -134,12 +143,13 @@ class Store:
         there: Answers = {}
         with _explained(self.path, RunError), self._transaction():
             number = self._touch(model)
+            made = self._record(number, call)
             added = self._db.executemany(
-                "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?)",
-                ((number, r, s, _checksum(model.key, r, s, a), a) for r, s, a in encoded),
+                "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?)",
+                ((number, r, s, made, _checksum(model.key, r, s, made, a), a) for r, s, a in encoded),
             ).rowcount
             if added < len(encoded):
-                there = self._select(number, model, (request for request, _, _ in encoded))
+                there = self._select(number, model, (request for request, _, _ in encoded), call, -inf)
         standing: Answers = {}
         for request, sample, answer in encoded:
             text = there[request][sample] if there else answer.decode("utf-8", "surrogatepass")
@@ -167,6 +177,7 @@ class Store:
                 number = self._number(model)
                 if number is not None:
                     removed += self._db.execute("DELETE FROM responses WHERE model = ?", (number,)).rowcount
+                    self._db.execute("DELETE FROM calls WHERE model = ?", (number,))
                     self._db.execute("DELETE FROM models WHERE id = ?", (number,))
                 self._touched.discard(model.key)
         return removed
@@ -186,9 +197,11 @@ class Store:
                     f"SQLite: {line}" for (line,) in self._db.execute("PRAGMA integrity_check(20)") if line != "ok"
                 )
                 keys = dict(self._db.execute("SELECT id, key FROM models"))
-                for number, *response in self._db.execute("SELECT * FROM responses"):
+                calls = dict(self._db.execute("SELECT id, model FROM calls"))
+                for number, request, sample, made, *response in self._db.execute("SELECT * FROM responses"):
                     count += 1
-                    if trouble := _trouble(keys.get(number), *response):
+                    key = keys.get(number) if calls.get(made) == number else None
+                    if trouble := _trouble(key, request, sample, made, *response):
                         mistakes.add(f"response {count}: {trouble}")
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 mistakes.add(f"SQLite: {error}")
@@ -242,25 +255,42 @@ class Store:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _select(self, number: int, model: StoredModel, requests: Iterable[bytes]) -> Answers:
+    def _select(
+        self, number: int, model: StoredModel, requests: Iterable[bytes], call: bytes, before: float
+    ) -> Answers:
         found: Answers = {}
+        own, latest = self._db.execute(
+            "SELECT max(CASE WHEN digest = ? THEN id END), max(CASE WHEN made < ? THEN id END) "
+            "FROM calls WHERE model = ?",
+            (call, before, number),
+        ).fetchone()
         # In the order in which they stand: twice as fast as in any other.
         wanted = sorted(set(requests))
         for first in range(0, len(wanted), _ASKED_AT_ONCE):
             asked = wanted[first : first + _ASKED_AT_ONCE]
-            for request, sample, checksum, answer in self._db.execute(
-                "SELECT request, sample, checksum, answer FROM responses "  # noqa: S608  placeholders only
-                f"WHERE model = ? AND request IN ({','.join('?' * len(asked))})",
-                (number, *asked),
+            for request, sample, made, checksum, answer in self._db.execute(
+                "SELECT request, sample, call, checksum, answer FROM responses "  # noqa: S608  placeholders only
+                f"WHERE model = ? AND request IN ({','.join('?' * len(asked))}) AND (call = ? OR call <= ?)",
+                (number, *asked, own, latest),
             ):
-                if trouble := _trouble(model.key, request, sample, checksum, answer):
+                if trouble := _trouble(model.key, request, sample, made, checksum, answer):
                     raise RunError(_damaged(self.path, f"a response {trouble}"))
-                found.setdefault(request, {})[sample] = answer.decode("utf-8", "surrogatepass")
+                samples = found.setdefault(request, {})
+                if made == own or sample not in samples:
+                    samples[sample] = answer.decode("utf-8", "surrogatepass")
         return found
 
     def _number(self, model: StoredModel) -> int | None:
         row = self._db.execute("SELECT id FROM models WHERE key = ?", (model.key,)).fetchone()
         return int(row[0]) if row else None
+
+    def _record(self, number: int, call: bytes) -> int:
+        """The number of a call, which is entered if it is made for the first time."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO calls (model, digest, made) VALUES (?, ?, ?)", (number, call, time.time())
+        )
+        (made,) = self._db.execute("SELECT id FROM calls WHERE model = ? AND digest = ?", (number, call)).fetchone()
+        return int(made)
 
     def _touch(self, model: StoredModel) -> int:
         """Records that the model is used now, for the first time if need be; returns its number."""
@@ -292,17 +322,18 @@ def days_ago(days: float) -> float:
     return time.time() - days * _DAY_S
 
 
-def _checksum(key: bytes, request: bytes, sample: int, answer: bytes) -> int:
-    return zlib.crc32(answer, zlib.crc32(b"%b%b%d" % (key, request, sample)))
+def _checksum(key: bytes, request: bytes, sample: int, call: int, answer: bytes) -> int:
+    return zlib.crc32(answer, zlib.crc32(b"%b%b%d %d" % (key, request, sample, call)))
 
 
-def _trouble(key: bytes | None, request: Any, sample: Any, checksum: Any, answer: Any) -> str:
+def _trouble(key: bytes | None, request: Any, sample: Any, call: Any, checksum: Any, answer: Any) -> str:
     """What is wrong with a row; "" if nothing is."""
     if key is None:
-        return "belongs to no model"
-    if not (isinstance(request, bytes) and isinstance(sample, int) and isinstance(answer, bytes)):
+        return "belongs to no call of its model"
+    numbers = isinstance(sample, int) and isinstance(call, int)
+    if not (numbers and isinstance(request, bytes) and isinstance(answer, bytes)):
         return "is not of the kind that slick writes"
-    if _checksum(key, request, sample, answer) != checksum:
+    if _checksum(key, request, sample, call, answer) != checksum:
         return "does not match its checksum"
     return ""
 

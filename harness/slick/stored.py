@@ -10,9 +10,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 Q = TypeVar("Q", bound="DataclassInstance")
 A = TypeVar("A", bound="DataclassInstance")
 
+K = TypeVar("K", bytes, bytes | None)
+
 # Sixteen bytes: two of a billion requests collide with a chance of 1e-21.
 _DIGEST_BYTES = 16
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -44,32 +48,46 @@ _CONFIGURATION = (
 class Stored:
     """Stands in for `inner`, a `slick.backend.Backend`; whatever is not answered here is the inner one's affair.
 
-    Of each call, only what is missing is asked, each request once, in the order of the call; the answers are on
-    disk when the call returns. A killed run therefore repeats at most the call it was killed in.
+    Of each call, only what is missing is asked, in the order of the call; the answers are on disk when the call
+    returns. A killed run therefore repeats at most the call it was killed in.
 
     independent_samples: an inner backend that has this attribute, and it true, promises that sample j of a prompt
     depends on seed, prompt and j alone, and that `sample(…, first=i)` gives the samples i, i + 1, … of n. Of any
     other, samples are taken up again only by a call with the same n.
-    scope: where a model may change behind its name, its responses serve only calls of equal scope; None where the
-    user takes the name for the model.
+    started: when the run began that asks (ISO 8601), known when it asks first. What was stored later counts only
+    in the very call that it was asked in: else a run's batches, and with them its last digits, would depend on
+    which of its chunks, or which of two runs, came first. None: everything counts.
+    vouched: the user answers for a model that may change behind its name; else its responses serve this run only.
     """
 
-    def __init__(self, inner: Backend, store: Store, scope: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self, inner: Backend, store: Store, started: Callable[[], str] | None = None, *, vouched: bool = True
+    ) -> None:
         self.inner = inner
         self.store = store
         self.served = self.asked = 0
-        self._scope = scope
+        self._started = started
+        self._vouched = vouched
         self._known_model: StoredModel | None = None
+        self._known_start: float | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     @property
     def stored_model(self) -> StoredModel:
-        """Found when it is first needed: a run has claimed its directory by then, which its scope depends on."""
+        """Found when it is first needed: a run has claimed its directory by then."""
         if self._known_model is None:
-            self._known_model = stored_model(self.inner, self._scope)
+            scope = None if self._vouched or self._started is None else self._started
+            self._known_model = stored_model(self.inner, scope)
         return self._known_model
+
+    @property
+    def _before(self) -> float:
+        """Until when the answers of other calls count."""
+        if self._known_start is None:
+            self._known_start = datetime.fromisoformat(self._started()).timestamp() if self._started else inf
+        return self._known_start
 
     def generate(self, requests: Sequence[Request]) -> list[str]:
         """As the backend's. Only greedy answers are stored: others would need a seed to be told apart."""
@@ -80,24 +98,28 @@ class Stored:
 
     def sample(self, prompts: Sequence[str], kwargs: Mapping[str, Any], n: int, seed: int) -> list[list[str]]:
         """As the backend's."""
+        if not prompts:
+            return []
         independent = bool(getattr(self.inner, "independent_samples", False))
-        keys = _sample_keys(prompts, kwargs, seed, None if independent else n)
-        found = self.store.get(self.stored_model, keys) if prompts else {}
+        header = _header("sample", {"settings": dict(kwargs), "seed": seed, "n": None if independent else n})
+        keys = _distinct([_key(header, prompt) for prompt in prompts])
+        call = _key(b"%d" % n, "".join(map(bytes.hex, keys)))
+        found = self.store.get(self.stored_model, keys, call=call, before=self._before)
         # The samples that are there in one piece from the first: the backend draws on from there.
-        begun = {key: next((j for j in range(n) if j not in found.get(key, {})), n) for key in keys}
-        self.served += sum(begun[key] if independent or begun[key] == n else 0 for key in keys)
-        missing = _first_places([key if begun[key] < n else None for key in keys])
+        begun = [next((j for j in range(n) if j not in found.get(key, {})), n) for key in keys]
+        self.served += sum(have for have in begun if independent or have == n)
+        missing = [i for i, have in enumerate(begun) if have < n]
         if independent:
-            for first in sorted({begun[keys[i]] for i in missing}):
-                places = [i for i in missing if begun[keys[i]] == first]
+            for first in sorted({begun[i] for i in missing}):
+                places = [i for i in missing if begun[i] == first]
                 more: dict[str, Any] = {"first": first} if first else {}
                 answers = self.inner.sample([prompts[i] for i in places], kwargs, n - first, seed, **more)
-                self._put_samples([keys[i] for i in places], answers, first, found)
+                self._put_samples([keys[i] for i in places], answers, first, call, found)
         elif missing:
             # The draws of a part would use the random numbers that the rest has used: it gets numbers of its own.
             own_seed = seed if len(missing) == len(keys) else _seed_of(seed, [keys[i] for i in missing])
             answers = self.inner.sample([prompts[i] for i in missing], kwargs, n, own_seed)
-            self._put_samples([keys[i] for i in missing], answers, 0, found)
+            self._put_samples([keys[i] for i in missing], answers, 0, call, found)
         return [[found[key][j] for j in range(n)] for key in keys]
 
     def exact(self, requests: Sequence[ExactRequest]) -> list[ExactAnswer]:
@@ -124,21 +146,27 @@ class Stored:
 
     def _recall(self, keys: Sequence[bytes | None], ask: Callable[[list[int]], Sequence[str]]) -> list[str]:
         """One answer a key, from the store or from `ask` (places in the call → answers). Key None: never stored."""
-        known = self.store.get(self.stored_model, filter(None, keys)) if any(keys) else {}
-        self.served += sum(key in known for key in keys)
-        unknown = _first_places([None if key in known else key for key in keys])
-        missing = sorted([*unknown, *(i for i, key in enumerate(keys) if key is None)])
+        if not any(keys):
+            return list(ask(list(range(len(keys))))) if keys else []
+        keys = _distinct(keys)
+        call = _key(b"", "".join(key.hex() for key in keys if key))
+        known = self.store.get(self.stored_model, filter(None, keys), call=call, before=self._before)
+        missing = [i for i, key in enumerate(keys) if key not in known]
+        self.served += len(keys) - len(missing)
         self.asked += len(missing)
         fresh = dict(zip(missing, ask(missing) if missing else [], strict=True))
-        rows = [(key, 0, fresh[i]) for i in unknown if (key := keys[i])]
-        known |= self.store.put(self.stored_model, rows) if rows else {}
+        rows = [(key, 0, text) for i, text in fresh.items() if (key := keys[i])]
+        if rows:
+            known |= self.store.put(self.stored_model, rows, call=call)
         return [fresh[i] if key is None else known[key][0] for i, key in enumerate(keys)]
 
-    def _put_samples(self, keys: Sequence[bytes], answers: Sequence[Sequence[str]], first: int, found: Answers) -> None:
+    def _put_samples(
+        self, keys: Sequence[bytes], answers: Sequence[Sequence[str]], first: int, call: bytes, found: Answers
+    ) -> None:
         """Stores the samples `first`, `first` + 1, … of each key, and adds them to what was found."""
         self.asked += sum(map(len, answers))
         rows = [(key, j, text) for key, texts in zip(keys, answers, strict=True) for j, text in enumerate(texts, first)]
-        for key, samples in self.store.put(self.stored_model, rows).items():
+        for key, samples in self.store.put(self.stored_model, rows, call=call).items():
             found.setdefault(key, {}).update(samples)
 
 
@@ -204,29 +232,17 @@ def _greedy(kwargs: Mapping[str, Any]) -> bool:
     return kwargs.get("do_sample") is False and not kwargs.get("temperature")
 
 
-def _sample_keys(prompts: Sequence[str], kwargs: Mapping[str, Any], seed: int, n: int | None) -> list[bytes]:
-    """n: of a backend whose draws depend on the batch. There, a prompt that stands twice in a call is drawn twice."""
-    drawn = {"settings": dict(kwargs), "seed": seed, "n": n}
-    times: Counter[str] = Counter()
-    headers: dict[int, bytes] = {}
-    keys = []
-    for prompt in prompts:
-        time = times[prompt]
-        if n is not None:
-            times[prompt] += 1
-        if time not in headers:
-            headers[time] = _header("sample", {**drawn, "time": time})
-        keys.append(_key(headers[time], prompt))
-    return keys
+def _distinct(keys: Sequence[K]) -> list[K]:
+    """The keys, those of requests that stand in the call for the second time, third, … made keys of their own.
 
-
-def _first_places(keys: Sequence[bytes | None]) -> list[int]:
-    """Where each key stands for the first time, in order."""
-    places: dict[bytes, int] = {}
-    for i, key in enumerate(keys):
-        if key is not None:
-            places.setdefault(key, i)
-    return list(places.values())
+    A request that a call repeats is then answered as often as it would be without a store.
+    """
+    times: Counter[K] = Counter()
+    distinct: list[K] = []
+    for key in keys:
+        times[key] += 1
+        distinct.append(key if key is None or times[key] == 1 else _key(b"%b %d" % (key, times[key]), ""))
+    return distinct
 
 
 def _seed_of(seed: int, keys: Sequence[bytes]) -> int:

@@ -16,7 +16,7 @@ import pytest
 
 # Its arguments: a directory, and how many moments. Prints, as JSON, what was seen.
 FORKER = r"""
-import hashlib, json, os, random, select, signal, sys, time
+import hashlib, json, os, random, select, signal, sys, threading, time
 from pathlib import Path
 import tqdm
 import slick.probe
@@ -28,6 +28,7 @@ from slick.store import Store
 from slick.stored import Stored
 
 tqdm.tqdm.monitor_interval = 0  # no thread beside the one that forks
+tqdm.tqdm.set_lock(threading.RLock())  # its own is shared with what is forked: a killed one would hold it for ever
 place, moments = Path(sys.argv[1]), int(sys.argv[2])
 slick.probe.CHUNK = 3
 facts = [Fact.create(f"{r}: who is {i}?", [f"name {r} {i}"], relation=r) for r in "ab" for i in range(30)]

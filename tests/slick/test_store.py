@@ -386,7 +386,7 @@ def test_an_unforeseen_error_keeps_its_type(tmp_path: Path) -> None:
     with Store(tmp_path / "store") as store:
         store._db.execute("DROP TABLE responses")
         store._db.execute("CREATE TABLE responses (model)")
-        with pytest.raises(sqlite3.OperationalError, match="has 1 columns but 5 values"):
+        with pytest.raises(sqlite3.OperationalError, match="has 1 columns but 6 values"):
             store.put(A, [(request(1), 0, "x")])
 
 
@@ -473,6 +473,7 @@ def test_a_changed_answer_is_found(sound: Path, tmp_path: Path) -> None:
         "sample": "sample = 5",
         "text": "answer = ' answer 7'",
         "model": "model = 77",
+        "call": "call = 0",
     }.items():
         path = executed(
             Path(shutil.copy(sound, tmp_path / name)),

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import slick.store
 import slick.stored
 from slick.backend import Backend, load_backend
 from slick.errors import RunError
@@ -83,15 +85,19 @@ def stored(inner: Any, store: Store, **more: Any) -> Any:
 
 
 def test_only_what_is_missing_is_asked(store: Store) -> None:
-    """In the call's order, each once; who asks later, also through another object, gets what was answered first."""
+    """In the call's order; who asks later, also through another object, gets what was answered first.
+
+    What a call repeats reaches the backend as it is: that computes it once if it can.
+    """
     inner = Counting()
     first = stored(inner, store)
     assert first.generate([("a", GREEDY), ("b", GREEDY)]) == ["answer 1", "answer 2"]
     again = stored(inner, store)
     answers = again.generate([(p, GREEDY) for p in "dbcdca"])
-    assert answers == ["answer 3", "answer 2", "answer 4", "answer 3", "answer 4", "answer 1"]
-    assert inner.calls == [("generate", ["a", "b"]), ("generate", ["d", "c"])]
-    assert (again.served, again.asked) == (2, 2)
+    assert answers == ["answer 3", "answer 2", "answer 4", "answer 5", "answer 6", "answer 1"]
+    assert inner.calls == [("generate", ["a", "b"]), ("generate", ["d", "c", "d", "c"])]
+    assert (again.served, again.asked) == (2, 4)
+    assert again.generate([(p, GREEDY) for p in "dbcdca"]) == answers
     assert again.generate([(p, GREEDY) for p in "abcd"]) == ["answer 1", "answer 2", "answer 4", "answer 3"]
     assert len(inner.calls) == 2
 
@@ -166,7 +172,7 @@ def test_more_samples_of_an_independent_backend_go_on_where_the_first_end(store:
     inner = Independent()
     keeping = stored(inner, store)
     keeping.sample(["a"], SAMPLED, 2, 7)
-    assert keeping.sample(["b", "a", "b"], SAMPLED, 4, 7) == [[f"{p} 7 {j}" for j in range(4)] for p in ("b", "a", "b")]
+    assert keeping.sample(["b", "a"], SAMPLED, 4, 7) == [[f"{p} 7 {j}" for j in range(4)] for p in "ba"]
     assert keeping.sample(["a", "b"], SAMPLED, 3, 7) == [[f"{p} 7 {j}" for j in range(3)] for p in "ab"]
     assert inner.calls == [("sample", ["a"], 2, 7, 0), ("sample", ["b"], 4, 7, 0), ("sample", ["a"], 2, 7, 2)]
 
@@ -313,33 +319,36 @@ def test_a_models_configuration_is_part_of_it(tiny_model: Path, tmp_path: Path) 
     assert len({key for pair in seen for key in pair}) == 12
 
 
+RUN_1, RUN_2 = "2026-01-01T00:00:00.000001", "2026-01-01T00:00:00.000002"
+
+
 def test_a_name_that_may_change_behind_itself_serves_one_run_only(store: Store) -> None:
-    """A hub or served name: resumed within its scope, asked anew outside, and forgotten when the run is finished."""
+    """A hub or served name: resumed within its run, asked anew outside, and forgotten when the run is finished."""
     served: dict[str, Any] = {"name": "served", "weights": None}
     inner = Counting(model=served)
-    one = stored(inner, store, scope=lambda: "run 1")
+    one = stored(inner, store, started=lambda: RUN_1, vouched=False)
     one.generate([("a", GREEDY)])
-    stored(inner, store, scope=lambda: "run 1").generate([("a", GREEDY)])
+    stored(inner, store, started=lambda: RUN_1, vouched=False).generate([("a", GREEDY)])
     assert len(inner.calls) == 1
-    other = stored(inner, store, scope=lambda: "run 2")
+    other = stored(inner, store, started=lambda: RUN_2, vouched=False)
     other.generate([("a", GREEDY)])
     assert len(inner.calls) == 2
     assert [h.model.resuming for h in store.holdings()] == [True, True]
     one.finish()
-    stored(inner, store, scope=lambda: "run 2").generate([("a", GREEDY)])
+    stored(inner, store, started=lambda: RUN_2, vouched=False).generate([("a", GREEDY)])
     assert len(inner.calls) == 2
     assert [h.responses for h in store.holdings()] == [1]
 
 
 def test_a_name_that_the_user_vouches_for_or_that_is_settled_serves_everywhere(store: Store) -> None:
-    """Without a scope, with known weights, or with the hub's commit; and finishing forgets nothing."""
+    """With --store FILE, with known weights, or with the hub's commit; and finishing forgets nothing."""
     commit = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(_commit_hash="c0ffee")))
     hub = Counting(model={"name": "hub/name", "weights": None})
     settled = Counting(model={"name": "hub/name", "weights": None})
     settled.lm = commit  # type: ignore[attr-defined]
-    for inner, scopes in ((Counting(), ("1", "2")), (hub, (None, None)), (settled, ("1", "2"))):
-        for scope in scopes:
-            keeping = stored(inner, store, scope=None if scope is None else lambda scope=scope: scope)
+    for inner, vouched in ((Counting(), False), (hub, True), (settled, False)):
+        for started in (RUN_1, RUN_2):
+            keeping = stored(inner, store, started=lambda started=started: started, vouched=vouched)
             keeping.generate([("a", GREEDY)])
             keeping.finish()
         assert len(inner.calls) == 1
@@ -350,13 +359,53 @@ def test_a_name_that_the_user_vouches_for_or_that_is_settled_serves_everywhere(s
     ]
 
 
+@pytest.mark.parametrize("others_first", [False, True])
+def test_a_run_does_not_depend_on_what_is_answered_beside_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, others_first: bool
+) -> None:
+    """Two chunks of a run share a request: whichever comes first, in whichever process, each has its own answers.
+
+    What was there when the run began serves all of it; resumed, each call finds its own.
+    """
+    now = datetime.fromisoformat(RUN_1).timestamp()
+    monkeypatch.setattr(slick.store.time, "time", lambda: now)
+    stored(Counting(), store).generate([("old", GREEDY)])
+    now += 60
+    chunks: list[list[Any]] = [[(p, GREEDY) for p in chunk] for chunk in (["a", "old", "both"], ["b", "both", "old"])]
+    begun = datetime.fromtimestamp(now).isoformat()
+    now += 1
+    answers = {}
+    for i in (1, 0) if others_first else (0, 1):
+        inner = Counting(given=10 * (i + 1))
+        answers[i] = stored(inner, store, started=lambda: begun).generate(chunks[i])
+        assert inner.calls == [("generate", [p for p, _ in chunks[i] if p != "old"])]
+    assert answers == {0: ["answer 11", "answer 1", "answer 12"], 1: ["answer 21", "answer 22", "answer 1"]}
+    silent = Counting()
+    for i in (0, 1):
+        assert stored(silent, store, started=lambda: begun).generate(chunks[i]) == answers[i]
+    now += 1
+    later = datetime.fromtimestamp(now).isoformat()
+    again = stored(silent, store, started=lambda: later).generate([("both", GREEDY), ("a", GREEDY)])
+    assert again == ["answer 22" if others_first else "answer 12", "answer 11"]
+    assert silent.calls == []
+
+
+def test_samples_of_one_run_do_not_depend_on_another_call(store: Store) -> None:
+    """A prompt that two chunks share is drawn in both, with the same numbers, from the first sample on."""
+    inner = Independent()
+    for prompts in (["a", "b"], ["b", "c"], ["a", "b"]):
+        keeping = stored(inner, store, started=lambda: RUN_1)
+        assert keeping.sample(prompts, SAMPLED, 2, 7) == [[f"{p} 7 {j}" for j in range(2)] for p in prompts]
+    assert inner.calls == [("sample", ["a", "b"], 2, 7, 0), ("sample", ["b", "c"], 2, 7, 0)]
+
+
 def test_a_backend_that_was_never_asked_has_nothing_to_forget(store: Store) -> None:
     """A run that was finished before has no scope any more."""
 
     def gone() -> str:
         raise AssertionError("asked for its scope")
 
-    stored(Counting(model={"name": "x", "weights": None}), store, scope=gone).finish()
+    stored(Counting(model={"name": "x", "weights": None}), store, started=gone, vouched=False).finish()
 
 
 # --- structured answers -----------------------------------------------------------------------------------------
@@ -390,7 +439,7 @@ def test_structured_answers_come_back_to_the_bit(store: Store) -> None:
     a, b, other = Question("a", ("x",)), Question("b", ("x",)), Question("a", ("x", "y"))
     keeping = stored(Counting(), store)
     first = keeping.structured("exact", [a, b, a, other], ask, Finding)
-    assert asked == [[a, b, other]]
+    assert asked == [[a, b, a, other]]
     assert first == [
         Finding(False, 0.1 + 0.2),
         Finding(False, 0.1 + 0.2, 1e-300),
@@ -428,7 +477,7 @@ def test_the_exact_estimators_answers_are_stored(store: Store) -> None:
     first = stored(inner, store).exact([request, *others, request])
     assert first == [ExactAnswer(True, 1 / 3, 1e-7, float("inf"))] * 8
     assert stored(inner, store).exact([request, *others, request]) == first
-    assert inner.calls == [("exact", [request, *others])]
+    assert inner.calls == [("exact", [request, *others, request])]
 
 
 # --- beside lm-eval's own cache ---------------------------------------------------------------------------------
