@@ -25,7 +25,7 @@ _SHOWN = 12
 
 @store.command("list")
 def list_(store: StoreFile = "") -> None:
-    """List what the store holds, model by model, the last used first.
+    """List what the store holds, model by model, the last used first: weights and adapter, how much, when used.
 
     A model that "serves resuming" has a name that others may change the weights behind (a hub or served name);
     its responses go when its run is finished.
@@ -35,28 +35,17 @@ def list_(store: StoreFile = "") -> None:
       slick store list
     """
     from slick.store import Store
-    from slick.terminal import print_table
 
     path = _path(store)
     with Store(path, create=False) as opened:
         holdings = opened.holdings()
     total = sum(h.responses for h in holdings)
-    rows = [
-        (
-            h.model.name,
-            _shown(h.model.weights) if not h.model.resuming else "serves resuming",
-            _shown(h.model.adapter),
-            h.model.backend,
-            f"{h.responses:,}",
-            f"{h.size:,}",
-            _day(h.first_used),
-            _day(h.last_used),
-        )
-        for h in holdings
-    ]
-    header = ("model", "weights", "adapter", "backend", "responses", "bytes", "first used", "last used")
-    print_table(f"{total:,} responses of {len(holdings)} models, {_file_size(path):,} bytes on disk", header, rows)
-    print(path)
+    print(f"{path}: {total:,} responses of {len(holdings)} models, {_file_size(path):,} bytes on disk")
+    # Plain lines, the name last: a table would cut off names and digits, which prune takes.
+    rows = [_cells(h) for h in holdings]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @store.command()
@@ -126,8 +115,17 @@ def _names(holdings: Sequence[Holding]) -> str:
     return f" ({', '.join(names)})" if names else ""
 
 
-def _shown(digest: str | None) -> str:
-    return digest[:_SHOWN] if digest else ""
+def _cells(holding: Holding) -> tuple[str, ...]:
+    model = holding.model
+    weights = "serves resuming" if model.resuming else (model.weights or "by name")[:_SHOWN]
+    return (
+        weights + (f" + {model.adapter[:_SHOWN]}" if model.adapter else ""),
+        f"{holding.responses:,} responses",
+        f"{holding.size:,} bytes",
+        f"{_day(holding.first_used)} to {_day(holding.last_used)}",
+        model.backend,
+        model.name,
+    )
 
 
 def _day(seconds: float) -> str:

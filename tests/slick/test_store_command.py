@@ -28,8 +28,7 @@ DAY = 86_400.0
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three models, used 100, 10 and 1 days ago; the wide terminal of a user."""
-    monkeypatch.setenv("COLUMNS", "200")
+    """Three models, used 100, 10 and 1 days ago."""
     now = slick.store.time.time()
     with Store(tmp_path / "store") as store:
         for model, days, count in ((OLD, 100, 1500), (TUNED, 10, 3), (SERVED, 1, 2)):
@@ -48,14 +47,14 @@ def test_the_list_says_what_there_is(path: Path, capsys: pytest.CaptureFixture[s
     """Per model: weights, adapter, backend, how much, since when; what only serves resuming is marked."""
     assert run(["store", "list", "--store", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "1,505 responses of 3 models" in out
-    rows = [line.split() for line in out.splitlines() if line.lstrip().startswith(("old", "tuned", "served"))]
-    assert [row[0] for row in rows] == ["served", "tuned", "old"]
-    assert rows[0][1:6] == ["serves", "resuming", "local-completions", "2", "12"]
-    assert rows[1][1:6] == ["fedcba987654", "a" * 12, "slick-hf", "3", "18"]
-    assert rows[2][2:6] == ["0123456789ab", "hf", "1,500", "9,000"]
-    assert all(row[-2] == row[-1] for row in rows)
-    assert out.splitlines()[-1] == str(path)
+    first, *rows = [re.split("  +", line) for line in out.splitlines()]
+    assert first == [f"{path}: 1,505 responses of 3 models, {path.stat().st_size:,} bytes on disk"]
+    assert [(row[0], *row[1:3], *row[4:]) for row in rows] == [
+        ("serves resuming", "2 responses", "12 bytes", "local-completions", "served"),
+        ("fedcba987654 + aaaaaaaaaaaa", "3 responses", "18 bytes", "slick-hf", "tuned"),
+        ("0123456789ab", "1,500 responses", "9,000 bytes", "hf", "old model"),
+    ]
+    assert all(re.fullmatch(r"(\d{4}-\d\d-\d\d) to \1", row[3]) for row in rows)
 
 
 def test_the_environment_names_the_store(
