@@ -28,10 +28,12 @@ from slick.backend import load_backend
 from slick.errors import InputError, RunError
 from slick.exemplars import exemplar_pools
 from slick.facts import Fact
+from slick.knowledge_file import KNOWLEDGE
 from slick.parts import whole_chunks
 from slick.probe import Probe, run_probe
 from slick.processes import ALONE, Processes, joined
-from slick.runs import KNOWLEDGE, LOCK, PROGRESS, Run, RunWriter, sample_row
+from slick.run_writer import LOCK, RunWriter
+from slick.runs import PROGRESS, Run, sample_row
 from slick.sampled import Sampled
 from slick.score import Score, run_score
 
@@ -274,8 +276,9 @@ def test_a_lost_launcher_is_named() -> None:
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Sets the launcher's variables, and no others of them."""
+def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets the launcher's variables, and no others of them; nothing is known of earlier commands of this process."""
+    joined.cache_clear()
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
 
@@ -283,7 +286,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
-    return launch
+    yield launch
+    joined.cache_clear()
 
 
 def test_without_a_launcher_a_process_is_alone(launched: Callable[..., None]) -> None:
@@ -402,7 +406,7 @@ import json, os, sys
 import slick.probe
 from slick.backend import Backend
 from slick.processes import joined
-from slick.runs import RunWriter
+from slick.run_writer import RunWriter
 
 slick.probe.CHUNK = 3
 generate, commit = Backend.generate, RunWriter.commit

@@ -14,10 +14,10 @@ import pytest
 from slick.backend import Request
 from slick.facts import Fact, commonest_answers
 from slick.knowledge import Category
+from slick.knowledge_file import read_knowledge
 from slick.matching import Matching
 from slick.probe import Probe, run_probe
 from slick.prompts import DEFAULT_FORM, Chat
-from slick.runs import read_knowledge
 from slick.sampled import Sampled
 from slick.score import Score, run_score
 
@@ -30,6 +30,7 @@ class FakeBackend:
 
     answer: Callable[[str, Mapping[str, Any]], str]
     model: dict[str, Any]
+    independent_samples: bool = False
 
     def generate(self, requests: Sequence[Request]) -> list[str]:
         return [self.answer(prompt, kwargs) for prompt, kwargs in requests]
