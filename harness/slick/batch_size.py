@@ -138,7 +138,7 @@ def agreed(processes: Processes, recorded: Callable[[], int | None], find: Calla
 
 def settled(backend: Backend, out: Path, longest: Callable[[], Longest], processes: Processes) -> Backend:
     """`backend` with the size that the run in `out` records; where none has begun there, with the size that fits."""
-    from slick.runs import recorded_batch_size
+    from slick.run_writer import recorded_batch_size
 
     def find() -> int:
         return fitting(backend.lm, longest(), processes.size)

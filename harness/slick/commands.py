@@ -152,9 +152,9 @@ def score(
     """
     from slick.batch_size import longest_of_score
     from slick.errors import InputError
+    from slick.knowledge_file import read_knowledge
     from slick.processes import joined
     from slick.prompts import check_form
-    from slick.runs import read_knowledge
     from slick.score import Score, run_score
     from slick.training import read_training
 
@@ -209,7 +209,7 @@ def _plan(asked: Probe, loaded: Backend, out: Path, processes: Processes) -> Non
     """Prints what the probe would cost; `out` is looked at, and left as it is."""
     from slick.burst import make_plan
     from slick.probe import CHUNK
-    from slick.runs import inspect_run
+    from slick.run_writer import inspect_run
 
     finished = inspect_run(out, asked.settings(loaded), CHUNK)
     # Neither answered from the response store nor remembered in it.

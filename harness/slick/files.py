@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,11 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not JSON that can be read ({error})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def mapping_of(value: Any) -> Mapping[str, Any]:
+    """A value of somebody's JSON where it is an object; nothing where it is anything else."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def sha256_of(*paths: Path) -> str:

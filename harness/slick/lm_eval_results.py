@@ -1,4 +1,4 @@
-"""What the results and samples that lm_eval itself wrote say of our tasks. Pure; `slick.runs` reads the files."""
+"""What the results and samples that lm_eval itself wrote say of our tasks. Pure: others read the files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from slick.exact import ExactAnswer, exact_knowledge
 from slick.facts import Fact
+from slick.files import mapping_of
 from slick.knowledge import Knowledge
 from slick.matching import Matching
 from slick.sampled import count_right
@@ -18,13 +19,13 @@ def provenance_of_tasks(results: Mapping[str, Any]) -> dict[str, Any]:
     The tasks of one run share model, versions and --metadata, hence their settings.
     """
     merged: dict[str, Any] = {}
-    for config in _mapping(results.get("configs")).values():
-        record = _mapping(_mapping(_mapping(config).get("metadata")).get("slick"))
+    for config in mapping_of(results.get("configs")).values():
+        record = mapping_of(mapping_of(mapping_of(config).get("metadata")).get("slick"))
         if not record:
             continue
         merged |= {name: record[name] for name in ("schema", "model", "versions") if name in record}
         for name in ("settings", "priors"):
-            merged[name] = {**merged.get(name, {}), **_mapping(record.get(name))}
+            merged[name] = {**merged.get(name, {}), **mapping_of(record.get(name))}
     return merged
 
 
@@ -34,7 +35,7 @@ def knowledge_of_answers(row: Mapping[str, Any], provenance: Mapping[str, Any]) 
     A row of an exact task holds exact answers; what else decides stands in the run's settings. Raises KeyError,
     TypeError, ValueError, IndexError or AttributeError for a row that is none.
     """
-    fact, settings = Fact.from_dict(row["doc"]), _mapping(provenance.get("settings"))
+    fact, settings = Fact.from_dict(row["doc"]), mapping_of(provenance.get("settings"))
     asked = [request["arg_1"] for request in row["arguments"].values()]
     if asked and all(kwargs.get("exact") for kwargs in asked):
         knowledge = _exact(fact, row["resps"], settings)
@@ -56,7 +57,3 @@ def _sampled(
     greedy = [given[0] for is_sampled, given in answers if not is_sampled]
     sampled = [given for is_sampled, given in answers if is_sampled]
     return count_right(fact, greedy, sampled, matching=Matching(settings.get("matching", Matching.STRICT)))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -126,7 +126,7 @@ def remembering_backend(
     The store is opened first: one that cannot serve is refused before a model is loaded.
     """
     from slick.processes import joined
-    from slick.runs import run_started
+    from slick.run_writer import run_started
     from slick.store import Store, default_path, switched_off
     from slick.stored import Stored
 

@@ -19,7 +19,8 @@ from slick.metrics import Means, fact_metrics, probe_metrics
 from slick.processes import ALONE, Processes
 from slick.prompts import PLAIN, Chat
 from slick.provenance import library_versions
-from slick.runs import Row, Run, RunWriter, read_run, sample_row
+from slick.run_writer import RunWriter
+from slick.runs import Row, Run, read_run, sample_row
 from slick.sampled import PAPER, Sampled, count_right, probe_prompts
 
 TASK = "slick_probe"

@@ -17,7 +17,8 @@ from slick.metrics import summarise
 from slick.processes import ALONE, Processes
 from slick.prompts import DEFAULT_FORM, PLAIN, Chat, form_prompt
 from slick.provenance import library_versions
-from slick.runs import Row, Run, RunWriter, read_run, sample_row
+from slick.run_writer import RunWriter
+from slick.runs import Row, Run, read_run, sample_row
 from slick.sampled import greedy_kwargs
 
 TASK = "closed_book"

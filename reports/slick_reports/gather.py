@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slick.errors import InputError
 from slick.knowledge import Category
-from slick.runs import KnowledgeFile, read_knowledge
+from slick.knowledge_file import KnowledgeFile, read_knowledge
 from slick_reports.arms import Arm, find_control, group_arms
 from slick_reports.comparable import check_comparable, check_knowledge
 from slick_reports.inputs import Scored, read_scored

@@ -51,7 +51,7 @@ def mix(
     Example:
       slick mix --knowledge runs/probe --unknown 0.5 --out sets/half
     """
-    from slick.runs import read_knowledge
+    from slick.knowledge_file import read_knowledge
     from slick_sft.formats import write_mix
     from slick_sft.recipes import chosen_facts
     from slick_sft.recipes import mix as mix_rows

@@ -14,9 +14,10 @@ from slick.backend import load_backend
 from slick.exemplars import exemplar_pools
 from slick.facts import Fact
 from slick.knowledge import category_counts
+from slick.knowledge_file import read_knowledge
 from slick.probe import Probe, run_probe
 from slick.reader import read_facts
-from slick.runs import read_knowledge, read_run, read_samples
+from slick.runs import read_run, read_samples
 from slick_tasks.agreement import compare_rows, smallest_gap
 
 pytestmark = pytest.mark.bench

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from slick.knowledge import KNOWN, category_counts
-from slick.runs import read_knowledge, read_run
+from slick.knowledge_file import read_knowledge
+from slick.runs import read_run
 
 pytestmark = pytest.mark.bench
 

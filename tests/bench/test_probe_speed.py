@@ -23,8 +23,8 @@ from slick.backend import Backend, load_backend
 from slick.exemplars import exemplar_pools
 from slick.facts import Fact, of_split, sample_facts
 from slick.knowledge import category_counts
+from slick.knowledge_file import read_knowledge
 from slick.probe import Probe, run_probe
-from slick.runs import read_knowledge
 from slick.sampled import PAPER, count_right, probe_prompts
 from slick_tasks.lab import load_facts, organism_path
 

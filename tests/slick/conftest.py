@@ -1,4 +1,4 @@
-"""A backend that answers from a script, for tests of what is made of answers; and small random models."""
+"""What tests share: a backend that answers from a script, runs of made-up rows, and small random models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from slick.facts import Fact
+from slick.knowledge import Knowledge
+from slick.run_writer import RunWriter
+from slick.runs import Row, Run, sample_row
 
 Request = tuple[str, Mapping[str, Any]]
 
@@ -62,6 +67,60 @@ def scripted() -> type[ScriptedBackend]:
 def killed() -> type[Killed]:
     """What a scripted backend raises when its lives are used up."""
     return Killed
+
+
+@dataclass(frozen=True)
+class MadeUpRuns:
+    """Runs of a few made-up rows, whole or in the making; every one has the same contents."""
+
+    total: int = 8
+    chunk: int = 3
+    settings: Mapping[str, Any] = field(
+        default_factory=lambda: {"seed": 0, "model": {"weights": "w"}, "matching": "strict"}
+    )
+    greedy: Mapping[str, Any] = field(default_factory=lambda: {"until": ["\n"], "do_sample": False})
+
+    @property
+    def facts(self) -> list[Fact]:
+        return [
+            Fact.create(f"Where is {i}?", ["Ä", "b"], relation=f"r{i % 2}", split="test") for i in range(self.total)
+        ]
+
+    def knowledge(self, i: int) -> Knowledge:
+        return Knowledge(self.facts[i], i, self.total, i, self.total, 1, 5)
+
+    def row(self, i: int) -> Row:
+        """A row whose second answer is there for odd facts only, as a probe's samples are."""
+        requests = [(f"Q: {i}\nA:", self.greedy)] * (1 + i % 2)
+        answers = [[f" answer\u2028 {i}"]] * len(requests)
+        return sample_row(i, self.facts[i], requests, answers, {"exact_match": float(i % 2)})
+
+    def writer(self, out: Path, **changed: Any) -> RunWriter:
+        return RunWriter(out, "closed_book", {**self.settings, **changed}, total=self.total, chunk=self.chunk)
+
+    def commit_rest(self, run: RunWriter) -> None:
+        for first in range(run.done, self.total, self.chunk):
+            run.commit([self.row(i) for i in range(first, min(first + self.chunk, self.total))])
+
+    def finish(self, run: RunWriter) -> Run:
+        versions = {"lm_eval": "0"}
+        return run.finish(
+            {"sample_len": self.total, "exact_match,none": 0.5, "exact_match_stderr,none": 0.2},
+            provenance={"schema": 1, "kind": "score", "model": {"name": "m", "weights": "w"}, "versions": versions},
+            knowledge=[self.knowledge(i) for i in range(self.total)],
+            per_relation={r: {"sample_len": 4, "exact_match,none": 0.5} for r in ("r0", "r1")},
+            seconds=1.5,
+        )
+
+    def whole(self, out: Path) -> Run:
+        run = self.writer(out)
+        self.commit_rest(run)
+        return self.finish(run)
+
+
+@pytest.fixture(scope="session")
+def made_up() -> MadeUpRuns:
+    return MadeUpRuns()
 
 
 # Small models of every kind that the engine is tried on: names of their configuration and class, and their shape.

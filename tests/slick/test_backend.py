@@ -15,9 +15,10 @@ import pytest
 
 from slick.backend import Backend, load_backend, parse_model_args
 from slick.errors import InputError, RunError
+from slick.knowledge_file import read_knowledge
 from slick.probe import Probe, run_probe
 from slick.prompts import PLAIN
-from slick.runs import read_knowledge, read_samples
+from slick.runs import read_samples
 from slick.sampled import Sampled, greedy_kwargs
 
 GREEDY = greedy_kwargs(6)

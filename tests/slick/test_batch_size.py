@@ -38,7 +38,8 @@ from slick.exemplars import exemplar_pools
 from slick.facts import Fact
 from slick.probe import CHUNK, TASK, Probe
 from slick.processes import ALONE, Processes
-from slick.runs import RunWriter, read_run, recorded_batch_size
+from slick.run_writer import RunWriter, recorded_batch_size
+from slick.runs import read_run
 from slick.sampled import Sampled, probe_prompts
 from slick.score import Score
 from slick.shared_prefix import SharedPrefix

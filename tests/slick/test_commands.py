@@ -14,9 +14,10 @@ from slick.cli import run
 from slick.commands import _print_probe as print_probe
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES, Chances, Knowledge
+from slick.knowledge_file import KNOWLEDGE, read_knowledge
 from slick.matching import Matching
 from slick.metrics import fact_metrics, probe_metrics, summarise
-from slick.runs import KNOWLEDGE, Run, read_knowledge, read_run, read_samples
+from slick.runs import Run, read_run, read_samples
 from slick.terminal import percent
 
 QUICK = ["--n-exemplar-sets", "2", "--n-exemplars", "2", "--n-samples", "2", "--n-before", "1", "--max-gen-toks", "4"]

@@ -12,8 +12,9 @@ from slick.errors import InputError
 from slick.exact import ExactAnswer
 from slick.facts import Fact
 from slick.knowledge import Category, Chances
+from slick.knowledge_file import read_knowledge
 from slick.lm_eval_results import knowledge_of_answers, provenance_of_tasks
-from slick.runs import read_knowledge, read_run
+from slick.runs import read_run
 
 FACT = Fact.create("Where?", ["There"], relation="P1", subject="s", split="test")
 

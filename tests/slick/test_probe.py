@@ -16,10 +16,11 @@ from slick.errors import InputError
 from slick.exemplars import exemplar_pools
 from slick.facts import Fact
 from slick.knowledge import Category
+from slick.knowledge_file import KNOWLEDGE, read_knowledge
 from slick.matching import Matching
 from slick.probe import Probe, run_probe
 from slick.prompts import Chat
-from slick.runs import KNOWLEDGE, Run, read_knowledge, read_samples
+from slick.runs import Run, read_samples
 from slick.sampled import Sampled, probe_prompts
 
 SMALL = Sampled(n_exemplar_sets=3, n_exemplars=2, n_samples=4, max_gen_toks=6, n_before=2)

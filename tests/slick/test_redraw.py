@@ -14,8 +14,8 @@ from scipy.stats import betabinom
 
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES, Category, Chances, Knowledge
+from slick.knowledge_file import read_knowledge
 from slick.redraw import MIN_FACTS, BetaBinomial, chance_kept, fit, mean_kept
-from slick.runs import read_knowledge
 
 LAB = Path(__file__).resolve().parents[2] / "tasks/slick_tasks/lab_data/knowledge_train.parquet"
 SETS, SAMPLES = 10, 16

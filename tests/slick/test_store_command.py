@@ -17,7 +17,8 @@ import slick.backend
 import slick.store
 from slick.cli import run
 from slick.facts import Fact
-from slick.runs import read_run, run_started
+from slick.run_writer import run_started
+from slick.runs import read_run
 from slick.store import Store, StoredModel
 
 OLD = StoredModel(b"o" * 16, "old model", "0123456789abcdef" * 4, None, "hf")

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from slick.cli import build_app, run
 from slick.facts import Fact
 from slick.knowledge import Knowledge
-from slick.runs import read_run, write_knowledge
+from slick.knowledge_file import write_knowledge
+from slick.runs import read_run
 
 NUMBERS = ((10, 0), (4, 0), (0, 3), (0, 0))
 

@@ -11,7 +11,8 @@ import pytest
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import Knowledge
-from slick.runs import read_run, write_knowledge
+from slick.knowledge_file import write_knowledge
+from slick.runs import read_run
 from slick_sft.demo import ARMS, Lab, Tune, claim, run_demo, settle
 from slick_sft.trainer import CheckedTrainer
 

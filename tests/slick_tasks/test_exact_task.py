@@ -20,10 +20,11 @@ from slick.errors import InputError
 from slick.exemplars import exemplar_pools
 from slick.facts import Fact, of_split
 from slick.knowledge import CATEGORIES, Category
+from slick.knowledge_file import KnowledgeFile, read_knowledge
 from slick.options import answer_priors
 from slick.probe import Probe, run_probe
 from slick.prompts import Chat
-from slick.runs import KnowledgeFile, Run, read_knowledge, read_run, read_samples
+from slick.runs import Run, read_run, read_samples
 from slick.sampled import PAPER, Sampled
 from slick_tasks.cli import yaml_directory
 

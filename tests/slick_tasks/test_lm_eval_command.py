@@ -15,9 +15,10 @@ from slick.backend import Backend, load_backend
 from slick.entityquestions import DIRECTORY_VARIABLE
 from slick.exemplars import exemplar_pools
 from slick.knowledge import CATEGORIES
+from slick.knowledge_file import read_knowledge
 from slick.options import answer_priors
 from slick.probe import Probe, run_probe
-from slick.runs import Run, read_knowledge, read_run, read_samples
+from slick.runs import Run, read_run, read_samples
 from slick.sampled import Sampled
 from slick_tasks import lab
 from slick_tasks.cli import tasks_path, yaml_directory

@@ -20,11 +20,12 @@ from slick.errors import InputError, RunError
 from slick.exemplars import exemplar_pools
 from slick.facts import Fact, of_split
 from slick.knowledge import CATEGORIES, Category
+from slick.knowledge_file import read_knowledge
 from slick.matching import is_right
 from slick.options import answer_priors
 from slick.probe import Probe, run_probe
 from slick.prompts import Chat, form_prompt
-from slick.runs import read_knowledge, read_run, read_samples
+from slick.runs import read_run, read_samples
 from slick.sampled import PAPER, Sampled
 from slick.score import Score, run_score
 from slick_tasks.cli import yaml_directory
