@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,14 @@ _TOKENIZER_FILES = (
 
 
 def library_versions() -> dict[str, str]:
-    found = {"slick": __version__}
-    for name in _LIBRARIES:
+    """Versions of slick and of the libraries that a result may depend on."""
+    return {"slick": __version__, **versions_of(_LIBRARIES)}
+
+
+def versions_of(libraries: Iterable[str]) -> dict[str, str]:
+    """The versions of those libraries that are installed."""
+    found = {}
+    for name in libraries:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

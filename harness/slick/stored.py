@@ -13,13 +13,12 @@ from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from slick.files import digest_of, sha256_of
-from slick.provenance import adapter_base, is_adapter
+from slick.provenance import adapter_base, is_adapter, versions_of
 from slick.store import Answers, Store, StoredModel
 
 if TYPE_CHECKING:
@@ -218,13 +217,7 @@ def _code() -> str:
 
 @cache
 def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return versions_of(_LIBRARIES)
 
 
 def _greedy(kwargs: Mapping[str, Any]) -> bool:
