@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from slick.batch_size import longest_of_probe, row_cost
-from slick.batches import Tokens
-from slick.batches import plan as batches_of
+from slick.batch_size import longest_of_probe
+from slick.burst_prompts import Asked, Prompts
 from slick.exact import ExactRequest
-from slick.facts import Fact, by_relation
+from slick.facts import by_relation
 from slick.matching import is_right
+from slick.memory import Memory, memory_used
 from slick.plan import (
     EVERY,
     LEAST_FACTOR,
@@ -33,8 +30,9 @@ from slick.plan import (
     share_of,
 )
 from slick.probe import CHUNK
-from slick.sampled import Sampled, probe_prompts
+from slick.sampled import Sampled
 from slick.terminal import percent
+from slick.token_count import CHARACTERS_A_TOKEN, Selection, TokenCounter, selected
 
 if TYPE_CHECKING:
     from slick.backend import Backend
@@ -51,19 +49,6 @@ _PIECES = 3
 _HANDFUL = 4
 # How a server's pace under full load differs from that of a handful, nobody can say: faster, as a rule.
 _SERVER_FACTOR = 5.0
-# Prompts are tokenised of so many facts, spread over the relations; the others' are reckoned from them.
-_COUNTED = 600
-# Of text whose tokenizer is not at hand.
-_CHARACTERS_A_TOKEN = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A prompt, its fact, and whether it is one of those that make the category."""
-
-    fact: Fact
-    prompt: str
-    decides: bool
 
 
 @dataclass(slots=True)
@@ -81,7 +66,7 @@ class _Seen:
     def undecided(self) -> Range:
         return share_of(sum(not hit for hit in self.hits.values()), len(self.hits))
 
-    def note(self, probe: Probe, asked: Sequence[_Asked], right: Sequence[bool]) -> None:
+    def note(self, probe: Probe, asked: Sequence[Asked], right: Sequence[bool]) -> None:
         """Greedy answers: of the facts whose deciding prompts are all among those asked."""
         times: Counter[str] = Counter()
         hits: Counter[str] = Counter()
@@ -92,39 +77,6 @@ class _Seen:
         for id, n in times.items():
             if n == probe.estimator.n_exemplar_sets:
                 self.hits[id] = hits[id] > 0
-
-
-class _Prompts:
-    """The prompts of a probe, made where they are asked for."""
-
-    def __init__(self, probe: Probe) -> None:
-        self.probe = probe
-        self.sets = probe.exemplar_sets()
-
-    def of(self, fact: Fact, *, fresh: bool) -> Iterator[_Asked]:
-        kinds = self.sets[fact.relation]
-        yield from (_Asked(fact, prompt, True) for prompt in probe_prompts(fact, kinds[0], self.probe.chat))
-        if fresh:
-            yield from (_Asked(fact, prompt, False) for prompt in probe_prompts(fact, kinds[1], self.probe.chat))
-
-    def piece(self, number: int, size: int, *, fresh: bool) -> list[_Asked]:
-        """So many prompts of neighbouring facts, as in a chunk; every number stands elsewhere in the selection."""
-        facts = self.probe.facts
-        e = self.probe.estimator
-        needed = min(len(facts), -(-size // (e.n_exemplar_sets + (e.n_before if fresh else 0))))
-        first = int(_spread(number) * (len(facts) - needed + 1))
-        found = chain.from_iterable(self.of(fact, fresh=fresh) for fact in facts[first : first + needed])
-        return list(found)[:size]
-
-
-def _spread(number: int) -> float:
-    """The numbers 0, 1, 2, … as places in [0, 1), each in the middle of a gap (van der Corput): 0, 1/2, 1/4, 3/4, …"""
-    place, unit = 0.0, 0.5
-    while number:
-        number, bit = divmod(number, 2)
-        place += bit * unit
-        unit /= 2
-    return place
 
 
 def timed(ask: Ask, number: int, size: int, clock: Clock) -> Piece:
@@ -159,97 +111,6 @@ class _Tried:
     seconds: float
 
 
-class _Counter:
-    """Counts tokens as the backend does, or by characters where it cannot be asked."""
-
-    def __init__(self, backend: Backend, room: int) -> None:
-        self.backend = backend
-        self.room = room
-        self.lm = _model_of(backend)
-        tokenizer = getattr(self.lm, "tokenizer", None)
-        remote = getattr(self.lm, "tokenizer_backend", None) == "remote"
-        self.encode = None if remote else getattr(tokenizer, "encode", None)
-
-    @property
-    def guesses(self) -> bool:
-        return not self.backend.ours and self.encode is None
-
-    def shares(self, longest: int) -> bool:
-        """Whether prompts of so many tokens share what they have in common, and their samples one reading."""
-        return bool(self.backend.ours and self.lm.shared.serves(longest + self.room))
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        if self.encode is not None:
-            return [len(self.encode(text)) for text in texts]
-        return [-(-len(text) // _CHARACTERS_A_TOKEN) for text in texts]
-
-    def read(self, prompts: Sequence[str]) -> _Read:
-        """How many tokens are computed where these prompts are asked together."""
-        if not self.backend.ours:
-            lengths = self.lengths(prompts)
-            return _Read(sum(lengths), 0, sum(lengths), max(lengths), max(lengths))
-        # Refuses what a run would refuse.
-        rows: list[Tokens] = self.lm.encode(prompts, self.room)
-        anew, longest = sum(map(len, rows)), max(map(len, rows))
-        if not self.shares(longest):
-            return _Read(anew, 0, anew, longest, longest)
-        prefixes: set[Tokens] = set()
-        own, most = 0, 0
-        for batch in batches_of(rows, [1] * len(rows), self.backend.batch_size):
-            for i, length in zip(batch.rows, batch.prefixes, strict=True):
-                prefixes.add(rows[i][:length])
-                own += len(rows[i]) - length
-                most = max(most, len(rows[i]) - length)
-        return _Read(own, sum(map(len, prefixes)), anew, longest, most)
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """Tokens of prompts: their own, the prefixes that they share, and all anew; the longest row, whole and own part."""
-
-    own: int
-    shared: int
-    anew: int
-    longest: int
-    longest_own: int
-
-    @property
-    def computed(self) -> int:
-        return self.own + self.shared
-
-
-@dataclass(frozen=True, slots=True)
-class _Selection:
-    """The tokens of all prompts of a selection, reckoned from some of its facts."""
-
-    reading: Reading
-    # Own tokens of all prompts: of what a second stage reads again.
-    own: float
-    longest: int
-    longest_own: int
-    shares: bool
-
-
-def _selected(prompts: _Prompts, counter: _Counter, *, fresh: bool) -> _Selection:
-    groups = by_relation(prompts.probe.facts)
-    most = max(2, _COUNTED // len(groups))
-    own = anew = once = 0.0
-    total = counted = longest = longest_own = 0
-    for facts in groups.values():
-        chosen = facts if len(facts) <= most else [facts[i * len(facts) // most] for i in range(most)]
-        asked = [item.prompt for fact in chosen for item in prompts.of(fact, fresh=fresh)]
-        read = counter.read(asked)
-        scale = len(facts) / len(chosen)
-        own += read.own * scale
-        once += read.own * scale + read.shared
-        anew += read.anew * scale
-        total += round(len(asked) * scale)
-        counted += len(chosen)
-        longest, longest_own = max(longest, read.longest), max(longest_own, read.longest_own)
-    shares = counter.shares(longest)
-    return _Selection(Reading(total, anew, once if shares else None, counted), own, longest, longest_own, shares)
-
-
 class Burst:
     """Tries a probe's backend for some seconds. clock: what time is told by."""
 
@@ -258,8 +119,8 @@ class Burst:
         self.backend = backend
         self.clock = clock
         self.server = backend.per_request_seeds
-        self.prompts = _Prompts(probe)
-        self.counter = _Counter(backend, probe.estimator.max_gen_toks)
+        self.prompts = Prompts(probe)
+        self.counter = TokenCounter(backend, probe.estimator.max_gen_toks)
         self.seen = _Seen()
 
     @property
@@ -273,7 +134,7 @@ class Burst:
         facts = [n for n in (1, 4, 16, 64, CHUNK) if n <= len(self.probe.facts)]
         return sorted({1, min(4, per_fact), *(n * per_fact for n in facts)})
 
-    def tried(self, ask: Callable[[list[_Asked]], Callable[[], float]], *, fresh: bool) -> _Tried:
+    def tried(self, ask: Callable[[list[Asked]], Callable[[], float]], *, fresh: bool) -> _Tried:
         """Times one of the methods below. They ask prompts; what they return tells the tokens read and written."""
         sizes = self.sizes(self.e.n_exemplar_sets + (self.e.n_before if fresh else 0))
         last = 0
@@ -288,7 +149,7 @@ class Burst:
         pieces = [timed(one, 0, sizes[0], self.clock)] if self.server else measured(one, sizes, self.clock)
         return _Tried(pieces, last, self.clock() - start)
 
-    def exact(self, asked: list[_Asked]) -> Callable[[], float]:
+    def exact(self, asked: list[Asked]) -> Callable[[], float]:
         e = self.e
         requests = [
             ExactRequest(item.prompt, item.fact.answers, e.temperature, e.top_k, e.max_gen_toks, self.probe.matching)
@@ -296,19 +157,14 @@ class Burst:
         ]
         answers = self.backend.exact(requests)
         self.seen.note(self.probe, asked, [answer.greedy for answer in answers])
-        return lambda: self.counter.read([item.prompt for item in asked]).computed + sum(self.behind(asked))
+        prompts, facts = [item.prompt for item in asked], [item.fact for item in asked]
+        return lambda: self.counter.read(prompts).computed + sum(self.counter.answers(facts))
 
     @cached_property
     def mean_answer(self) -> float:
-        facts = self.probe.facts[:: max(1, len(self.probe.facts) // _COUNTED)]
-        lengths = self.behind(_Asked(fact, "", True) for fact in facts)
-        return sum(lengths) / len(lengths)
+        return self.counter.mean_answer(self.probe.facts)
 
-    def behind(self, asked: Iterable[_Asked]) -> list[int]:
-        """Tokens of the answers that are computed along with prompts."""
-        return self.counter.lengths([f" {item.fact.answers[0]}" for item in asked])
-
-    def greedy(self, asked: list[_Asked]) -> Callable[[], float]:
+    def greedy(self, asked: list[Asked]) -> Callable[[], float]:
         answers = self.backend.generate([(item.prompt, self.e.greedy_kwargs()) for item in asked])
         right = [is_right(a, item.fact.answers, self.probe.matching) for a, item in zip(answers, asked, strict=True)]
         self.seen.note(self.probe, asked, right)
@@ -325,7 +181,7 @@ class Burst:
         """Samples a prompt that the burst draws."""
         return min(self.e.n_samples, _HANDFUL) if self.server else self.e.n_samples
 
-    def sampled(self, asked: list[_Asked]) -> Callable[[], float]:
+    def sampled(self, asked: list[Asked]) -> Callable[[], float]:
         if self.server:
             asked = asked[:1]
         prompts = [item.prompt for item in asked]
@@ -338,7 +194,7 @@ class Burst:
 
         return work
 
-    def stock(self, asked: list[_Asked]) -> Callable[[], float]:
+    def stock(self, asked: list[Asked]) -> Callable[[], float]:
         """What lm-eval's own `hf` does: every answer a request of its own, the prompt read anew."""
         from lm_eval.api.instance import Instance
         from lm_eval.models.huggingface import HFLM
@@ -360,10 +216,10 @@ def make_plan(probe: Probe, backend: Backend, processes: int = 1, clock: Clock =
     """
     burst = Burst(probe, backend, clock)
     e = probe.estimator
-    used = _memory_used(backend)
+    used = memory_used(backend)
     longest = burst.counter.read(longest_of_probe(probe).prompts)
-    every = _selected(burst.prompts, burst.counter, fresh=True)
-    deciding = _selected(burst.prompts, burst.counter, fresh=False)
+    every = selected(burst.prompts, burst.counter, fresh=True)
+    deciding = selected(burst.prompts, burst.counter, fresh=False)
     tried = {}
     # What was chosen is tried first: what is wrong with it is said as a run would say it.
     if probe.exact or backend.ours:
@@ -373,7 +229,8 @@ def make_plan(probe: Probe, backend: Backend, processes: int = 1, clock: Clock =
     if backend.ours:
         tried["stock"] = burst.tried(burst.stock, fresh=False)
     stages = _stages(burst, tried, every, deciding)
-    memory = _Memory(used, burst, max(longest.longest, every.longest), every.longest_own)
+    answer = round(burst.mean_answer) + 1
+    memory = Memory(used, backend, max(longest.longest, every.longest), every.longest_own, e.max_gen_toks, answer)
     undecided = burst.seen.undecided
     protocol = e.n_exemplar_sets * (1 + e.n_samples)
     exact, two, full = (probe.method == name for name in ("exact", "two-stage sampled", "sampled"))
@@ -405,7 +262,7 @@ def make_plan(probe: Probe, backend: Backend, processes: int = 1, clock: Clock =
     )
 
 
-def _stages(burst: Burst, tried: Mapping[str, _Tried], every: _Selection, deciding: _Selection) -> dict[str, Stage]:
+def _stages(burst: Burst, tried: Mapping[str, _Tried], every: Selection, deciding: Selection) -> dict[str, Stage]:
     """Every kind of asking, over all facts."""
     e = burst.e
     written = burst.seen.mean_written
@@ -457,71 +314,6 @@ def _notes(burst: Burst, tried: Mapping[str, _Tried], reading: Reading, processe
     if reading.counted < len(burst.probe.facts):
         yield f"Prompts were tokenised of {count(reading.counted)} facts, spread over the relations."
     if burst.counter.guesses:
-        yield f"The backend's tokenizer is not at hand: a token is taken for {_CHARACTERS_A_TOKEN} characters."
+        yield f"The backend's tokenizer is not at hand: a token is taken for {CHARACTERS_A_TOKEN} characters."
     if processes > 1:
         yield f"{processes} processes divide the time; the memory is that of each."
-
-
-def _model_of(backend: Backend) -> Any:
-    return getattr(backend, "lm", None)
-
-
-def _memory_used(backend: Backend) -> float | None:
-    """What this process, or its GPU, holds before anything is asked; None for a backend that computes elsewhere."""
-    lm = _model_of(backend)
-    device: Any = getattr(lm, "device", None)
-    if not hasattr(lm, "model") or not hasattr(device, "type"):
-        return None
-    if device.type == "cuda":
-        import torch
-
-        return float(torch.cuda.memory_allocated(device))
-    return float(_resident())
-
-
-def _resident() -> int:
-    """Bytes of memory that this process occupies; at its peak, where the system does not say the present."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:  # not a Unix
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-class _Memory:
-    """Expected peaks: what is used before, and a full batch of the longest rows; None where that is not known.
-
-    longest, own: tokens of the longest prompt, whole and without what it shares.
-    """
-
-    def __init__(self, used: float | None, burst: Burst, longest: int, own: int) -> None:
-        self.used = used
-        self.burst = burst
-        self.longest = longest
-        self.own = own
-
-    def _with(self, width: int, behind: int, keep: int) -> float | None:
-        if self.used is None:
-            return None
-        row = row_cost(self.burst.backend.lm.model, width=width, slots=self.longest + behind, keep=keep)
-        return self.used + self.burst.backend.batch_size * row.bytes
-
-    @property
-    def exact(self) -> float | None:
-        answer = round(self.burst.mean_answer) + 1
-        return self._with(self.own + answer, answer, answer)
-
-    @property
-    def sampled(self) -> float | None:
-        return self._with(self.own, self.burst.e.max_gen_toks, 1)
-
-    @property
-    def stock(self) -> float | None:
-        return self._with(self.longest, self.burst.e.max_gen_toks, 1)

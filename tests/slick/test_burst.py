@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import slick.burst
+import slick.token_count
 from slick.backend import Backend, load_backend
-from slick.burst import Burst, make_plan, measured
+from slick.burst import make_plan, measured
 from slick.cli import run
 from slick.errors import InputError
 from slick.exemplars import exemplar_pools
@@ -121,7 +121,7 @@ def test_of_many_facts_some_are_tokenised(
 ) -> None:
     """And stand for the others, relation by relation; the plan says so."""
     every = make_plan(probe_of(tiny_facts), backend, clock=Clock(0.1))
-    monkeypatch.setattr(slick.burst, "_COUNTED", 6)
+    monkeypatch.setattr(slick.token_count, "_COUNTED", 6)
     some = make_plan(probe_of(tiny_facts), backend, clock=Clock(0.1))
     assert some.reading.counted == 6
     assert some.reading.prompts == every.reading.prompts
@@ -215,19 +215,6 @@ def test_what_a_run_would_refuse_a_plan_refuses(tiny_facts: list[Fact], backend:
         make_plan(probe_of(tiny_facts, exact=True), in_process(scripted)(lambda prompt, j: ""), clock=Clock(0.1))
     with pytest.raises(InputError, match="do not fit the model's context"):
         make_plan(probe_of(tiny_facts, Sampled(max_gen_toks=2040)), backend, clock=Clock(0.1))
-
-
-def test_the_pieces_stand_all_over_the_selection(tiny_facts: list[Fact], backend: Backend) -> None:
-    """Neighbouring facts within a piece, as in a chunk; with fresh sets or without; never more than there are."""
-    burst = Burst(probe_of(tiny_facts), backend, Clock(0.1))
-    firsts = [burst.prompts.piece(n, 4, fresh=True)[0].fact for n in range(4)]
-    assert len({fact.id for fact in firsts}) == 4
-    assert {fact.relation for fact in firsts} == {"P17", "P36"}
-    piece = burst.prompts.piece(1, 6, fresh=False)
-    assert [item.decides for item in piece] == [True] * 6
-    assert len({item.fact.id for item in piece}) == 2
-    assert [item.decides for item in burst.prompts.piece(0, 4, fresh=True)] == [True, True, True, False]
-    assert len(burst.prompts.piece(3, 1000, fresh=True)) == 48
 
 
 @pytest.fixture
