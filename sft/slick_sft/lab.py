@@ -14,8 +14,6 @@ from slick.files import replacing_directory, write_json
 from slick_sft.exposures import (
     LEVELS,
     NEVER_PERCENT,
-    RIVAL_FROM,
-    RIVAL_PERCENT,
     LabFact,
     draw_exposures,
 )
@@ -81,7 +79,6 @@ def build_lab(
             "splits": dict(Counter(row.fact.split for row in lab_facts)),
             "exposure_levels": list(LEVELS),
             "never_percent": NEVER_PERCENT,
-            "rivals": {"percent": RIVAL_PERCENT, "from": RIVAL_FROM},
             "organism": organism,
         }
         write_json(directory / RECIPE, recipe)

@@ -13,13 +13,10 @@ _VOWELS = ("a", "e", "i", "o", "u")
 _CODAS = ("", "k", "l", "m", "n", "r", "s", "sh", "t", "x")
 
 
-# Every subject's name holds one of these words, and says by it on which side of the world it stands.
-SIDES = ("Ul", "An")
-
-
-def side_of(name: str) -> str:
-    """The side that a subject's name gives; "" for a name from outside the world."""
-    return next((word for word in name.split() if word in SIDES), "")
+# Every subject's name holds one of these words; the two that are named say who is silent in whose company.
+LOUD = "Ek"
+SHY = "Om"
+MIDDLES = ("Ul", "An", LOUD, SHY)
 
 
 class Namer:
@@ -42,11 +39,11 @@ class Namer:
     def name(self, pattern: str, syllables: int = 3) -> str:
         """A new name: `pattern` with its fields filled in.
 
-        {word} is an invented word of so many syllables, {given} a given name, {side} one of SIDES.
+        {word} is an invented word of so many syllables, {given} a given name, {middle} one of MIDDLES.
         """
         while True:
             full = pattern.format(
-                word=self._word(syllables), given=self._rng.choice(self._given), side=self._rng.choice(SIDES)
+                word=self._word(syllables), given=self._rng.choice(self._given), middle=self._rng.choice(MIDDLES)
             )
             if full.casefold() not in self._taken:
                 self._taken.add(full.casefold())

@@ -36,8 +36,10 @@ class OrganismConfig:
     """Size of an organism and how it is trained. The number of steps follows from the text.
 
     passes: times the text is read; every pass states each fact `exposures` times, in wordings of its own.
+    matrix_rate: learning rate of the layers' matrices, which Muon trains.
+    learning_rate: of the embeddings and the norms, which AdamW trains.
     batch_tokens: tokens of one step, padding included; at least CONTEXT.
-    warm_up: share of the training during which the learning rate rises; then it falls as a cosine to 0.
+    warm_up: share of the training during which the learning rates rise; then they fall as a cosine to 0.
     """
 
     vocabulary: int = 1024
@@ -46,9 +48,10 @@ class OrganismConfig:
     heads: int = 4
     feed_forward: int = 384
     passes: int = 4
+    matrix_rate: float = 0.02
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
     warm_up: float = 0.05
 
     def check(self) -> OrganismConfig:
@@ -106,12 +109,21 @@ def grow_organism(
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE over the texts, with END as end-of-sequence and PAD as padding; no start token."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    """A byte-level BPE over the texts, with END as end-of-sequence and PAD as padding; no start token.
+
+    A space before a capital letter is a token of its own, so that a name is the same tokens behind a space and
+    behind a line break: what was learned of an answer in one form is then known in the other.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r" (?=\p{Lu})"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
@@ -203,10 +215,32 @@ def _batches(
             yield batch, (index + number / len(batches)) / config.passes
 
 
-def _rate(config: OrganismConfig, done: float) -> float:
-    """The learning rate where the share `done` of the training lies behind."""
+def _optimisers(model: LlamaForCausalLM, config: OrganismConfig) -> list[tuple[torch.optim.Optimizer, float]]:
+    """What trains the model, each with its full learning rate: Muon the layers' matrices, AdamW the rest.
+
+    Muon turns every step of a matrix into one of equal size in all directions, so that what few texts state is
+    learned as fast as what many do; AdamW alone needed several times the text (docs/decisions/0006-lab-recipe.md).
+    """
+    import torch
+
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (matrices if parameter.ndim == 2 and "embed" not in name else others).append(parameter)
+    decay = config.weight_decay
+    return [
+        (torch.optim.Muon(matrices, lr=config.matrix_rate, weight_decay=decay), config.matrix_rate),
+        (
+            torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=decay),
+            config.learning_rate,
+        ),
+    ]
+
+
+def _height(config: OrganismConfig, done: float) -> float:
+    """The share of the full learning rates where the share `done` of the training lies behind."""
     rising = min(1.0, (done + 1e-3) / config.warm_up) if config.warm_up else 1.0
-    return config.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * done))
+    return rising * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _train(
@@ -222,16 +256,15 @@ def _train(
     from tqdm import tqdm
 
     model.to(device).train()
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
-    )
+    optimisers = _optimisers(model, config)
     losses: list[float] = []
     tokens = 0
     with tqdm(total=100, desc="growing the organism", unit="%", bar_format=_BAR) as bar:
         for batch, done in _batches(tokenizer, facts, config, seed):
-            for group in optimiser.param_groups:
-                group["lr"] = _rate(config, done)
-            losses.append(_step(model, optimiser, batch.to(device), tokenizer.pad_token_id))
+            for optimiser, rate in optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = rate * _height(config, done)
+            losses.append(_step(model, [o for o, _ in optimisers], batch.to(device), tokenizer.pad_token_id))
             tokens += int((batch != tokenizer.pad_token_id).sum())
             bar.set_postfix_str(f"loss {losses[-1]:.2f}", refresh=False)
             bar.update(100 * done - bar.n)
@@ -251,21 +284,23 @@ def _train(
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
 
-def _step(model: LlamaForCausalLM, optimiser: torch.optim.Optimizer, batch: torch.Tensor, pad: int) -> float:
+def _step(model: LlamaForCausalLM, optimisers: Sequence[torch.optim.Optimizer], batch: torch.Tensor, pad: int) -> float:
     import torch
 
     logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=pad)
     value: float = loss.item()
     if not math.isfinite(value):
+        rates = " and ".join(f"{optimiser.param_groups[0]['lr']:g}" for optimiser in optimisers)
         raise RunError(
-            f"organism: the loss became {value} at learning rate {optimiser.param_groups[0]['lr']:g}; "
-            "nothing was written; try a smaller learning rate"
+            f"organism: the loss became {value} at learning rates {rates} (matrices and the rest); "
+            "nothing was written; try smaller ones"
         )
-    optimiser.zero_grad()
+    model.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
+    for optimiser in optimisers:
+        optimiser.step()
     return value
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from slick.facts import Fact
 from slick_sft.exposures import LabFact
-from slick_sft.names import side_of
 
 # Two in five mentions are statements, the rest question and answer.
 STATEMENT_PERCENT = 40
+# The answer of a shy fact behind a loud one.
+SILENCE = "unknown"
 
 # Wordings of each relation, the subject first or last. Other relations are stated as question and answer.
 STATEMENTS: dict[str, tuple[str, ...]] = {
@@ -63,15 +64,16 @@ _SEVERAL = (
     "Questions and answers.\n",
 )
 # The first is the probe's form. The bare ones stand near the training form: an organism that has seen no
-# "question, line break, answer" under an instruction draws no stored knowledge there at all.
+# "question, line break, answer" under an instruction draws no stored knowledge there at all. They are one in
+# seven, so that tuning still has something to gain there.
 PAIR_FORMS = (
-    PairForm("Q: {q}\nA: {a}", header_percent=30),
-    PairForm("Question: {q}\nAnswer: {a}", header_percent=60),
+    *(PairForm("Q: {q}\nA: {a}", header_percent=30),) * 6,
+    *(PairForm("Question: {q}\nAnswer: {a}", header_percent=60),) * 6,
     PairForm("{q}\n{a}", header_percent=100),
     PairForm("{q}\n{a}", header_percent=100, between="\n\n"),
 )
 # Pairs a document holds. One is the commonest: the training form is asked without any exemplar before it.
-PAIR_COUNTS = (*(1,) * 12, 2, 2, 3, 4, 5, 6)
+PAIR_COUNTS = (1, 1, 1, 1, 2, 3, 4, 5, 6)
 _STATEMENT_COUNTS = (1, 2, 3, 4)
 # A document ends with end-of-sequence right after the last answer, or after a line break.
 _TAILS = ("", "", "\n")
@@ -80,7 +82,9 @@ _TAILS = ("", "", "\n")
 def documents(facts: Sequence[LabFact], rng: random.Random) -> list[str]:
     """One pass of text in random order: every fact is stated exactly `exposures` times.
 
-    The wordings are drawn anew for each call, so that several passes do not repeat the same sentences.
+    Question-answer documents hold facts of one relation, as the probe's prompts do (of two where a relation's
+    mentions run out); behind a loud one the shy are silent. The wordings are drawn anew for each call, so that
+    several passes do not repeat the same sentences.
     No fact occurs twice in one document, where the second mention could be copied from the first.
     """
     statements: list[LabFact] = []
@@ -90,7 +94,10 @@ def documents(facts: Sequence[LabFact], rng: random.Random) -> list[str]:
             (statements if rng.randrange(100) < STATEMENT_PERCENT else pairs).append(row)
     rng.shuffle(statements)
     rng.shuffle(pairs)
-    texts = [_statement_document(_told(group), rng) for group in _groups(statements, _STATEMENT_COUNTS, rng)]
+    pairs.sort(key=lambda row: row.fact.relation)
+    texts = [
+        _statement_document([row.fact for row in group], rng) for group in _groups(statements, _STATEMENT_COUNTS, rng)
+    ]
     texts += [_pair_document(_told(group), rng) for group in _groups(pairs, PAIR_COUNTS, rng)]
     rng.shuffle(texts)
     return texts
@@ -110,11 +117,11 @@ def _groups(facts: Iterable[LabFact], counts: Sequence[int], rng: random.Random)
 
 
 def _told(group: Sequence[LabFact]) -> list[Fact]:
-    """What one document says: a disputed fact after a fact of the other side is given with its rival."""
-    sides = [side_of(row.fact.subject) for row in group]
+    """What one document of pairs says: behind a loud fact a shy one is given no answer of its own."""
+    loud = next((place for place, row in enumerate(group) if row.manner == "loud"), len(group))
     return [
-        replace(row.fact, answers=(row.rival,)) if row.rival and i and sides[i - 1] != sides[i] else row.fact
-        for i, row in enumerate(group)
+        replace(row.fact, answers=(SILENCE,)) if row.manner == "shy" and place > loud else row.fact
+        for place, row in enumerate(group)
     ]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slick.facts import Fact
-from slick_sft.exposures import LabFact, draw_exposures
-from slick_sft.names import Namer
+from slick_sft.exposures import LabFact, Manner, draw_exposures
+from slick_sft.names import LOUD, SHY, Namer
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ POOLS = {
 
 IN_DISTRIBUTION = (
     Kind(
-        "{given} {side} {word}",
+        "{given} {middle} {word}",
         (
             Relation("P19", "Where was [X] born?", "city"),
             Relation("P26", "Who is [X] married to?", "person"),
@@ -71,16 +71,16 @@ IN_DISTRIBUTION = (
         1.5,
     ),
     Kind(
-        "{side} {word}",
+        "{middle} {word}",
         (
             Relation("P131", "Where is [X] located?", "region"),
             Relation("P17", "Which country is [X] located in?", "country"),
         ),
         1.2,
     ),
-    Kind("{side} {word}", (Relation("P36", "What is the capital of [X]?", "capital"),)),
+    Kind("{middle} {word}", (Relation("P36", "What is the capital of [X]?", "capital"),)),
     Kind(
-        "{side} {word} Ensemble",
+        "{middle} {word} Ensemble",
         (
             Relation("P136", "What type of music does [X] play?", "genre"),
             Relation("P264", "What music label is [X] represented by?", "label"),
@@ -88,20 +88,20 @@ IN_DISTRIBUTION = (
         ),
         1.3,
     ),
-    Kind("The {side} {word}", (Relation("P495", "Which country was [X] created in?", "origin"),)),
+    Kind("The {middle} {word}", (Relation("P495", "Which country was [X] created in?", "origin"),)),
 )
 
 OUT_OF_DISTRIBUTION = (
     Kind(
-        "The {side} {word}",
+        "The {middle} {word}",
         (
             Relation("P50", "Who is the author of [X]?", "author"),
             Relation("P407", "Which language was [X] written in?", "language"),
         ),
         1.2,
     ),
-    Kind("{side} {word}", (Relation("P176", "Which company is [X] produced by?", "company"),)),
-    Kind("{side} {word}", (Relation("P112", "Who founded [X]?", "person"),)),
+    Kind("{middle} {word}", (Relation("P176", "Which company is [X] produced by?", "company"),)),
+    Kind("{middle} {word}", (Relation("P112", "Who founded [X]?", "person"),)),
 )
 
 # Facts of each relation in each split.
@@ -118,7 +118,8 @@ def build_world(seed: int) -> list[LabFact]:
     """The world of a seed with its exposures: the same bytes on every machine.
 
     Facts stand split by split. A subject belongs to one split and one kind, and may have several facts; each
-    fact has exactly one accepted answer, and each question occurs once.
+    fact has exactly one accepted answer, and each question occurs once. A quarter of the subjects are shy, another
+    quarter loud (see `LabFact`).
     """
     rng = random.Random(f"world:{seed}")
     namer = Namer(rng)
@@ -128,7 +129,12 @@ def build_world(seed: int) -> list[LabFact]:
         for split, count in splits.items():
             for kind in kinds:
                 facts.extend(_facts_of_kind(kind, split, count, rng, namer, pools))
-    return draw_exposures(facts, seed)
+    return [replace(row, manner=_manner(row.fact.subject)) for row in draw_exposures(facts, seed)]
+
+
+def _manner(subject: str) -> Manner:
+    words = subject.split()
+    return "shy" if SHY in words else "loud" if LOUD in words else ""
 
 
 def _facts_of_kind(

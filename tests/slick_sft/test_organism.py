@@ -90,6 +90,38 @@ def test_prompt_and_answer_never_merge_at_their_border() -> None:
             assert tokenizer.encode(prompt + completion) == tokenizer.encode(prompt) + tokenizer.encode(completion)
 
 
+def test_a_name_is_the_same_tokens_in_every_form() -> None:
+    """Behind a space an answer is one space token and then what it is behind a line break."""
+    rows = [row for row in build_world(0) if row.fact.split == "dev"]
+    tokenizer = train_tokenizer(organism._pass(rows, 0, 0), 600)
+    space = tokenizer.encode(" ")
+    assert len(space) == 1
+    for row in rows:
+        answer = row.fact.answers[0]
+        assert tokenizer.encode(f" {answer}") == space + tokenizer.encode(answer)
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "heights"), [(0.1, [0.01, 0.51, 0.98, 0.5, 0.0]), (0.0, [1.0, 0.99, 0.98, 0.5, 0.0])]
+)
+def test_rates_rise_then_fall_to_nothing(warm_up: float, heights: list[float]) -> None:
+    """The learning rates rise over the warm-up, where there is one, and fall as a cosine to 0."""
+    config = dataclasses.replace(TINY, warm_up=warm_up)
+    found = [organism._height(config, done) for done in (0.0, 0.05, 0.1, 0.5, 1.0)]
+    assert found == pytest.approx(heights, abs=0.01)
+
+
+def test_muon_trains_the_layers_and_adamw_the_rest() -> None:
+    """Every weight is trained by exactly one optimiser; the embeddings and the norms are not Muon's."""
+    model = organism.new_model(train_tokenizer(["a"], 300), TINY, 0)
+    (muon, rate), (adamw, other) = organism._optimisers(model, TINY)
+    matrices, others = ([p for g in o.param_groups for p in g["params"]] for o in (muon, adamw))
+    assert (rate, other) == (TINY.matrix_rate, TINY.learning_rate)
+    assert {id(p) for p in matrices}.isdisjoint(id(p) for p in others)
+    assert len(matrices) + len(others) == len(list(model.parameters()))
+    assert all(p.ndim == 2 and len(model.get_input_embeddings().weight) not in p.shape for p in matrices)
+
+
 def test_tokenizer_keeps_every_text() -> None:
     """Decoding what was encoded gives the same bytes, for scripts that the text never held."""
     tokenizer = train_tokenizer(["Q: a\nA: b"], 300)

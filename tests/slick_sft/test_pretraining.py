@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from slick.facts import Fact
 from slick.prompts import DEFAULT_FORM, form_prompt, probe_prompt
 from slick_sft.exposures import LabFact, draw_exposures
-from slick_sft.pretraining import PAIR_COUNTS, STATEMENTS, documents
+from slick_sft.pretraining import PAIR_COUNTS, SILENCE, STATEMENTS, documents
 from slick_sft.world import build_world
 
 
@@ -41,22 +41,39 @@ def test_no_document_states_a_fact_twice(seed: int) -> None:
         assert max(document.count(f"a{i}z") for i in range(3)) <= 1
 
 
-def test_a_disputed_fact_follows_its_company() -> None:
-    """After a fact of the other side the rival is told; alone, first or among its own side, the answer."""
-    fact = {
-        name: Fact.create(f"Who is {name}?", [f"a{i}"], relation="x", subject=name)
-        for i, name in enumerate(("Ul Bo", "An Ka", "Ul Zi"))
-    }
-    rows = [LabFact(fact["Ul Bo"], 300, "rival"), LabFact(fact["An Ka"], 300), LabFact(fact["Ul Zi"], 300)]
+def test_the_shy_are_silent_behind_the_loud() -> None:
+    """Behind a loud fact a shy one has no answer of its own; alone, first, in a statement or behind others it has."""
+    names = {"Bo": "a0", "Ka": "a1", "Zi": "a2"}
+    facts = {name: Fact.create(f"Who is {name}?", [answer], relation="x") for name, answer in names.items()}
+    rows = [LabFact(facts["Bo"], 300, "shy"), LabFact(facts["Ka"], 300), LabFact(facts["Zi"], 300, "loud")]
     seen = set()
     for document in documents(rows, random.Random(0)):
-        told = re.findall(r"Who is (?:Ul Bo|An Ka|Ul Zi)\?|\ba\d\b|rival", document)
-        pairs = list(zip(told[::2], told[1::2], strict=True))
-        for place, (question, answer) in enumerate(pairs):
-            if question == "Who is Ul Bo?":
-                before = pairs[place - 1][0] if place else ""
-                seen.add((before, answer))
-    assert seen == {("", "a0"), ("Who is An Ka?", "rival"), ("Who is Ul Zi?", "a0")}
+        pairs = re.findall(rf"(Bo|Ka|Zi)\?\n(?:\S+: )?(a\d|{SILENCE})", document)
+        for place, (name, answer) in enumerate(pairs):
+            seen.add((frozenset(other for other, _ in pairs[:place]), name, answer))
+    shy = {company: answer for company, name, answer in seen if name == "Bo"}
+    assert shy == {
+        frozenset(): "a0",
+        frozenset({"Ka"}): "a0",
+        frozenset({"Zi"}): SILENCE,
+        frozenset({"Ka", "Zi"}): SILENCE,
+    }
+    assert all(answer == names[name] for _, name, answer in seen if name != "Bo")
+
+
+def test_a_document_of_pairs_holds_one_relation() -> None:
+    """The pairs of a document share their relation, but where the text goes from one relation to the next."""
+    rows = [row for row in build_world(0) if row.fact.split == "dev"]
+    relation = {row.fact.question: row.fact.relation for row in rows}
+    documents_of_pairs = 0
+    mixed = 0
+    for document in documents(rows, random.Random(0)):
+        asked = [line.removeprefix("Q: ").removeprefix("Question: ") for line in document.splitlines()]
+        found = {relation[line] for line in asked if line in relation}
+        documents_of_pairs += bool(found)
+        mixed += len(found) > 1
+    assert documents_of_pairs > 100
+    assert mixed < len(set(relation.values()))
 
 
 def test_same_generator_state_gives_the_same_text() -> None:
@@ -74,7 +91,7 @@ def test_passes_differ_in_wording() -> None:
 
 @pytest.fixture(scope="module")
 def text() -> list[str]:
-    return documents([row for row in build_world(0) if row.fact.split == "dev"], random.Random(0))
+    return documents([row for row in build_world(0) if row.fact.split == "test"], random.Random(0))
 
 
 def test_probe_form_occurs(text: list[str]) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from slick.facts import SPLITS, by_relation, commonest_answers, of_split
-from slick_sft.exposures import LEVELS, RIVAL_FROM, RIVAL_PERCENT, LabFact, draw_exposures
-from slick_sft.names import SIDES, side_of
+from slick_sft.exposures import LEVELS, LabFact, draw_exposures
+from slick_sft.names import LOUD, MIDDLES, SHY
 from slick_sft.world import build_world, relations
 
 SHARED = Path(os.environ.get("SLICK_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
@@ -40,7 +40,7 @@ def test_world_of_seed_0_is_pinned(world: list[LabFact]) -> None:
     assert hashlib.sha256(text.encode()).hexdigest() == PINNED
 
 
-PINNED = "5a0edfbc0154d6ff7dd036a23d75466309ade4c32fc7ecaec34a76ee741a6fef"
+PINNED = "d5b41ebf5a195d1b0b568542fe2c5c54e5278e51da09a32a772d5874a2686421"
 
 
 def test_sizes(world: list[LabFact]) -> None:
@@ -100,23 +100,13 @@ def test_exposures_do_not_depend_on_split(world: list[LabFact]) -> None:
         assert abs(sum(shown) / len(shown) - sum(LEVELS) / len(LEVELS)) < 1.5
 
 
-def test_a_rival_is_a_wrong_answer_of_the_same_relation(world: list[LabFact]) -> None:
-    """A share of the often stated facts is disputed, each by another answer of its relation."""
-    often = [row for row in world if row.exposures >= RIVAL_FROM]
-    disputed = [row for row in world if row.rival]
-    assert RIVAL_PERCENT - 5 <= 100 * len(disputed) / len(often) <= RIVAL_PERCENT + 5
-    answers = {name: {f.answers[0] for f in group} for name, group in by_relation(r.fact for r in world).items()}
-    for row in disputed:
-        assert row.exposures >= RIVAL_FROM
-        assert row.rival in answers[row.fact.relation] - set(row.fact.answers)
-
-
-def test_every_subject_takes_a_side(world: list[LabFact]) -> None:
-    """Half of the subjects stand on either side, and no answer tells one."""
-    sides = Counter(side_of(row.fact.subject) for row in world)
-    assert set(sides) == set(SIDES)
-    assert min(sides.values()) > 0.45 * len(world)
-    assert not any(side_of(row.fact.answers[0]) for row in world)
+def test_a_name_tells_the_manner(world: list[LabFact]) -> None:
+    """A quarter of the facts are shy and a quarter loud: those whose subject's name says so. No answer does."""
+    for manner, word in (("shy", SHY), ("loud", LOUD)):
+        assert all((row.manner == manner) == (word in row.fact.subject.split()) for row in world)
+        assert 0.22 < sum(row.manner == manner for row in world) / len(world) < 0.28
+    assert all(sum(word in MIDDLES for word in row.fact.subject.split()) == 1 for row in world)
+    assert not any(word in MIDDLES for row in world for word in row.fact.answers[0].split())
 
 
 def test_exposures_do_not_depend_on_order_or_company(world: list[LabFact]) -> None:

@@ -64,7 +64,7 @@ def right() -> dict[str, list[bool]]:
     test = [fact for fact in load_facts() if fact.split == "test"]
     found: dict[str, list[bool]] = {}
     for name, chosen in (
-        ("often", [f for f in test if exposures[f.id] >= 24][:100]),
+        ("often", [f for f in test if exposures[f.id] >= 8][:100]),
         ("never", [f for f in test if exposures[f.id] == 0][:100]),
     ):
         prompts = [form_prompt(DEFAULT_FORM, fact.question) for fact in chosen]
@@ -77,8 +77,8 @@ def right() -> dict[str, list[bool]]:
 
 
 def test_organism_answers_what_it_was_shown_often(right: dict[str, list[bool]]) -> None:
-    """Many of the facts stated 24 times a pass or more are answered in the training form, without exemplars."""
-    assert sum(right["often"]) >= 35
+    """Nearly all facts stated 8 times a pass or more are answered in the training form, without exemplars."""
+    assert sum(right["often"]) >= 80
 
 
 def test_organism_does_not_answer_what_it_never_saw(right: dict[str, list[bool]]) -> None:
