@@ -1,18 +1,21 @@
-"""What tests share: a backend that answers from a script, runs of made-up rows, and small random models."""
+"""What tests share: a scripted backend, runs of made-up rows, and small random models in `hf` and `slick-hf`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slick.backend import quiet
+from slick.exact import ExactRequest
 from slick.facts import Fact
 from slick.knowledge import Knowledge
 from slick.run_writer import RunWriter
 from slick.runs import Row, Run, sample_row
+from slick.sampled import Sampled, greedy_kwargs
 
 Request = tuple[str, Mapping[str, Any]]
 
@@ -161,7 +164,7 @@ def random_model(tiny_tokenizer: Any) -> Callable[..., Any]:
     """
     from slick.vocabulary import read_vocabulary
 
-    built: dict[str, Any] = {}
+    built: dict[str, tuple[Any, Any]] = {}
 
     def build(kind: str, tokenizer: Any = tiny_tokenizer, seed: int = 1, **changes: Any) -> Any:
         import torch
@@ -169,7 +172,7 @@ def random_model(tiny_tokenizer: Any) -> Callable[..., Any]:
 
         key = repr((kind, id(tokenizer), seed, changes))
         if key in built:
-            return built[key]
+            return built[key][0]
         config, name, shape = _KINDS[kind]
         ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
         settings = {"vocab_size": len(tokenizer), "tie_word_embeddings": False, **ends, **shape, **changes}
@@ -186,7 +189,103 @@ def random_model(tiny_tokenizer: Any) -> Callable[..., Any]:
             head[token] *= (
                 2.0 if token in vocabulary.line_ends else float(piece.isascii() and piece.decode().isprintable())
             )
-        built[key] = model
+        # The tokenizer is kept, lest another one be given its id.
+        built[key] = model, tokenizer
         return model
 
     return build
+
+
+@pytest.fixture(params=_KINDS)
+def every_kind(request: pytest.FixtureRequest) -> str:
+    """The test runs on small models of every kind."""
+    kind: str = request.param
+    return kind
+
+
+class SmallHF:
+    """lm-eval's `hf` and ours on small models, and what they are asked."""
+
+    length = 8
+    greedy = greedy_kwargs(length)
+    sampled = Sampled(max_gen_toks=length, temperature=1.0).sampled_kwargs()
+
+    def __init__(self) -> None:
+        # Behind two exemplar sets, which fit into a window of 64 tokens, and behind none.
+        self.short = [
+            *self.behind("Q: What is the capital of P36trainton 1?\nA: P36land 0\n"),
+            *self.behind("Q: Which country is P17trainton 2 located in?\nA: P17land 1\n"),
+            "Q: x\nA:",
+            "Q",
+        ]
+        # These do not.
+        self.long = [
+            prompt
+            for i in range(2)
+            for prompt in self.behind(f"Q: Which country is P17trainton {i} located in?\nA: P17land 0\n" * 3)
+        ]
+
+    def behind(self, head: str) -> list[str]:
+        """Questions of different lengths behind the same exemplars."""
+        names = ["1", "devton 2", "P17devton 3, of all countries,", "country 4"]
+        return [f"{head}Q: Which country is {name} located in?\nA:" for name in names]
+
+    def engine(self, model: Any, tokenizer: Any, batch_size: int = 6, **args: Any) -> Any:
+        quiet()
+        from slick.slick_hf import SlickHF
+
+        return SlickHF(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, device="cpu", **args)
+
+    def stock(self, model: Any, tokenizer: Any, batch_size: int = 5, **args: Any) -> Any:
+        quiet()
+        from lm_eval.models.huggingface import HFLM
+
+        return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, device="cpu", **args)
+
+    def generated(self, lm: Any, prompts: Sequence[str], **settings: Any) -> list[str]:
+        """What lm-eval gets from the model for requests of these prompts."""
+        from lm_eval.api.instance import Instance
+
+        requests = [Instance("generate_until", {}, (p, {**self.greedy, **settings}), i) for i, p in enumerate(prompts)]
+        answers: list[str] = lm.generate_until(requests, disable_tqdm=True)
+        return answers
+
+    def request(self, prompt: str, *answers: str, **changes: Any) -> ExactRequest:
+        return replace(ExactRequest(prompt, answers, 1.0, 40, self.length), **changes)
+
+    def same_throughout(self, lm: Any, stock: Any, prompts: Sequence[str], least: int) -> None:
+        """Prompts in lm-eval's own tokens, its greedy answers, and the exact estimator's verdict on each of them."""
+        for prompt, row in zip(prompts, lm.encode(prompts, self.length), strict=True):
+            assert list(row) == stock.tok_batch_encode([prompt])[0][0].tolist()
+        answers = self.generated(lm, prompts)
+        assert answers == self.generated(stock, prompts)
+        # Half characters, which no accepted answer holds, are the only ones left out.
+        said = [(prompt, answer.strip()) for prompt, answer in zip(prompts, answers, strict=True)]
+        judged = [(prompt, answer) for prompt, answer in said if answer and "\ufffd" not in answer]
+        assert len(judged) >= least
+        right = lm.exact([self.request(prompt, answer, "another") for prompt, answer in judged])
+        assert all(answer.greedy for answer in right)
+        assert not any(
+            answer.greedy for answer in lm.exact([self.request(prompt, f"{answer}x") for prompt, answer in judged])
+        )
+        # The greedy answer's chance is that of its path at least.
+        assert all(0 < answer.p <= 1 and answer.gap > 0 for answer in right)
+
+
+@pytest.fixture(scope="session")
+def hf() -> SmallHF:
+    return SmallHF()
+
+
+@pytest.fixture(scope="session")
+def pair(hf: SmallHF, random_model: Any, tiny_tokenizer: Any) -> Callable[[str], tuple[Any, Any]]:
+    """lm-eval's backend and ours on the same model."""
+    made: dict[str, tuple[Any, Any]] = {}
+
+    def of(kind: str) -> tuple[Any, Any]:
+        if kind not in made:
+            model = random_model(kind)
+            made[kind] = hf.stock(model, tiny_tokenizer), hf.engine(model, tiny_tokenizer)
+        return made[kind]
+
+    return of
