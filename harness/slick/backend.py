@@ -56,9 +56,7 @@ class Backend:
 
     def _check_lengths(self, requests: Sequence[Request]) -> None:
         """Raise InputError for a prompt that lm-eval's own transformers model would cut to fit its context."""
-        from lm_eval.models.huggingface import HFLM
-
-        if self.ours or not isinstance(self.lm, HFLM):
+        if self.ours or not _is_transformers(self.lm):
             return
         for prompt, kwargs in requests:
             longest = self.lm.max_length - int(kwargs.get("max_gen_toks", self.lm.max_gen_toks))
@@ -73,9 +71,7 @@ class Backend:
         lm-eval goes on with a batch until every row has met the same stop string, so that one row which ended
         with end-of-sequence drags all others to the length limit. What follows a line break is cut off anyway.
         """
-        from lm_eval.models.huggingface import HFLM
-
-        if self.ours or not isinstance(self.lm, HFLM) or list(kwargs.get("until", ())) != ["\n"]:
+        if self.ours or not _is_transformers(self.lm) or list(kwargs.get("until", ())) != ["\n"]:
             return {}
         return {"eos_token_id": _line_ending_tokens(self.lm)}
 
@@ -177,10 +173,8 @@ def load_backend(
     quiet()
     import lm_eval.models  # noqa: F401  registers the built-in backends
     from lm_eval.api.registry import get_model
-    from lm_eval.models.huggingface import HFLM
 
     from slick import slick_hf
-    from slick.checkpoint import decode_plainly
 
     try:
         kind: Any = get_model(name)
@@ -197,15 +191,13 @@ def load_backend(
     extra = {"batch_size": batch_size, "device": _device(kind, device, processes)}
     try:
         with processes.apart():
-            lm = kind.create_from_arg_obj(arguments, extra)
+            lm: Any = kind.create_from_arg_obj(arguments, extra)
     except Exception as error:  # loaders of other people's files raise anything
         if out_of_memory(error):
             raise RunError(f"{model}: out of memory while it was loaded ({error})") from error
         raise InputError(f"{model}: backend {name} cannot load it with {arguments}: {error}") from error
-    if isinstance(lm, HFLM):
-        lm.truncates = False
-        if not isinstance(lm, slick_hf.SlickHF):
-            lm.notes = [note] if (note := decode_plainly(lm.model)) else []
+    if _is_transformers(lm):
+        _prepare(lm)
     # The libraries' hundred thousands of objects stay: no collection needs to look at them again.
     gc.collect()
     gc.freeze()
@@ -275,6 +267,22 @@ def _check_processes(name: str, kind: Any, arguments: Mapping[str, Any], process
             f"--model-args {', '.join(spread)}: {processes.size} processes each load a whole model; "
             "start one process, or leave it out"
         )
+
+
+def _prepare(lm: Any) -> None:
+    """Makes a transformers model refuse what it would cut, and decode plainly."""
+    from slick.checkpoint import decode_plainly
+
+    lm.truncates = False
+    if not hasattr(lm, "exact"):
+        lm.notes = [note] if (note := decode_plainly(lm.model)) else []
+
+
+def _is_transformers(lm: Any) -> bool:
+    """Whether it is lm-eval's transformers model, in this process."""
+    from lm_eval.models.huggingface import HFLM
+
+    return isinstance(lm, HFLM)
 
 
 def _model_argument(kind: Any, model: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slick.batch_size import longest_of_probe
 from slick.burst_prompts import Asked, Prompts
@@ -197,15 +197,16 @@ class Burst:
     def stock(self, asked: list[Asked]) -> Callable[[], float]:
         """What lm-eval's own `hf` does: every answer a request of its own, the prompt read anew."""
         from lm_eval.api.instance import Instance
-        from lm_eval.models.huggingface import HFLM
+        from lm_eval.models import huggingface
 
         from slick.backend import seed_everything
 
+        stock: Any = huggingface.HFLM
         seed_everything(self.probe.seed)
         kinds = [self.e.greedy_kwargs(), *[self.e.sampled_kwargs()] * self.e.n_samples]
         requests = [(item.prompt, dict(kwargs)) for item in asked for kwargs in kinds]
         instances = [Instance("generate_until", {}, request, i) for i, request in enumerate(requests)]
-        answers: list[str] = HFLM.generate_until(self.backend.lm, instances, disable_tqdm=True)
+        answers: list[str] = stock.generate_until(self.backend.lm, instances, disable_tqdm=True)
         return lambda: len(kinds) * self.counter.read([item.prompt for item in asked]).anew + self.wrote(answers)
 
 

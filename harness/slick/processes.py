@@ -194,7 +194,7 @@ def joined() -> Processes:
         raise InputError(f"RANK is {rank} and WORLD_SIZE is {size}; expected a rank from 0 to {size - 1}")
     from datetime import timedelta
 
-    from torch.distributed import rendezvous
+    from torch.distributed.rendezvous import rendezvous
 
     try:
         store: Any = next(rendezvous("env://", timeout=timedelta(seconds=_MEETING_S)))[0]

@@ -31,6 +31,9 @@ _LEAST_TRIED = 12
 class _Slots(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     """One layer's keys and values in a tensor with room to spare; new ones are written behind `length`."""
 
+    keys: Any
+    values: Any
+
     def __init__(self, room: int, rows: int = 0) -> None:
         super().__init__()
         self.room = room
@@ -81,13 +84,13 @@ class Running:
 
     @property
     def filled(self) -> int:
-        return int(self.cache.layers[0].length)
+        return int(_layers(self.cache)[0].length)
 
     def select(self, rows: torch.Tensor, room: int) -> Running:
         """The given rows (some repeated, some left out), with so many slots in all."""
         mask = self.mask.new_zeros(len(rows), room)
         mask[:, : self.filled] = self.mask[rows, : self.filled]
-        return Running(Cache(layers=[layer.selected(rows, room) for layer in self.cache.layers]), mask)
+        return Running(Cache(layers=[layer.selected(rows, room) for layer in _layers(self.cache)]), mask)
 
 
 class SharedPrefix:
@@ -204,7 +207,7 @@ class SharedPrefix:
                 places.setdefault(head, []).append(i)
             for head, rows in sorted(places.items(), key=lambda item: -len(item[0])):
                 self._copy(head, cache, rows, common)
-        for layer in cache.layers:
+        for layer in _layers(cache):
             layer.length = common
         return cache
 
@@ -221,8 +224,8 @@ class SharedPrefix:
         together = places[-1] - places[0] + 1 == len(places)
         where: Any = slice(places[0], places[-1] + 1) if together else places
         start = common - len(head)
-        sources = self._prefix(head).layers if head else [None] * self._layers
-        for source, target in zip(sources, cache.layers, strict=True):
+        sources = _layers(self._prefix(head)) if head else [None] * self._layers
+        for source, target in zip(sources, _layers(cache), strict=True):
             if source is not None:
                 if not target.is_initialized:
                     target.lazy_initialization(source.keys, source.values)
@@ -295,9 +298,14 @@ class SharedPrefix:
         return ""
 
 
+def _layers(cache: Cache) -> list[Any]:
+    """The cache's layers, all of them `_Slots`."""
+    return list(cache.layers)
+
+
 def _size(cache: Cache) -> int:
     """Bytes of a cache's keys and values."""
-    return sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys, layer.values))
+    return sum(t.numel() * t.element_size() for layer in _layers(cache) for t in (layer.keys, layer.values))
 
 
 def _forward_arguments(model: Any) -> Mapping[str, inspect.Parameter]:

@@ -43,8 +43,12 @@ _KNOWN = {"until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p",
 _EXACT_AT_ONCE = 2048
 
 
+# Registered, it is a mere LM to type checkers.
+_HFLM: Any = HFLM
+
+
 @register_model("slick-hf")
-class SlickHF(HFLM):  # type: ignore[misc]  # lm_eval is untyped
+class SlickHF(_HFLM):  # type: ignore[misc]  # lm_eval is untyped
     """A causal language model. Arguments are HFLM's.
 
     truncates: whether a prompt that is too long loses its beginning, as in lm-eval, or is an InputError.

@@ -231,7 +231,7 @@ def _distinct(keys: Sequence[K]) -> list[K]:
     A request that a call repeats is then answered as often as it would be without a store.
     """
     times: Counter[K] = Counter()
-    distinct: list[K] = []
+    distinct: list[Any] = []
     for key in keys:
         times[key] += 1
         distinct.append(key if key is None or times[key] == 1 else _key(b"%b %d" % (key, times[key]), ""))

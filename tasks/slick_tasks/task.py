@@ -32,7 +32,7 @@ from slick_tasks.record import task_record
 Doc = dict[str, Any]
 
 # The method of a model, and hence the type of lm-eval's requests, that gives exact answers.
-EXACT = "slick_exact"
+EXACT: Any = "slick_exact"
 
 # Below lm-eval's own logger, so that its handlers and LMEVAL_LOG_LEVEL hold for us too.
 _log = logging.getLogger("lm_eval.slick")
