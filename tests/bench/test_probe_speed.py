@@ -22,8 +22,6 @@ import pytest
 from slick.backend import Backend, load_backend
 from slick.exemplars import exemplar_pools
 from slick.facts import Fact, of_split, sample_facts
-from slick.knowledge import category_counts
-from slick.knowledge_file import read_knowledge
 from slick.probe import Probe, run_probe
 from slick.sampled import PAPER, count_right, probe_prompts
 from slick_tasks.lab import load_facts, organism_path
@@ -34,7 +32,9 @@ pytestmark = pytest.mark.bench
 PROTOCOL = replace(PAPER, n_before=0)
 # Facts for stock lm-eval, which needs a second or more for each, for samples and for exact.
 FACTS = {"organism": (24, 128, 512), "llama-width-256": (6, 32, 256)}
+# How cost grows with the number of facts is measured under two exemplar sets, a fifth of the protocol.
 GROWTH = (500, 5_000, 50_000)
+GROWTH_SETS = 2
 # The bars: exact and sampled over stock.
 BARS = {"organism": (120, 5), "llama-width-256": (150, 5)}
 
@@ -64,16 +64,17 @@ def _wide_model(path: Path) -> Path:
 
 
 def test_exact_and_shared_prefixes_against_stock_lm_eval(
-    work: Path, write_result: Callable[..., None], reports: Path
+    work: Path, write_result: Callable[..., None], bars: Callable[..., str], reports: Path
 ) -> None:
     """Exact is at least 120 (organism) and 150 times (width 256) as fast as stock lm-eval, samples 5 times."""
     result = {
         "organism": _measure("organism", organism_path(), work),
         "llama-width-256": _measure("llama-width-256", _wide_model(work / "wide"), work),
-        "growth": [_in_process_of_its_own(n, organism_path()) for n in GROWTH],
+        "growth": [_in_process_of_its_own(n, organism_path(), GROWTH_SETS) for n in GROWTH],
     }
     write_result("probe", result)
     (reports / "benchmarks" / "probe.md").write_text(_table(result), encoding="utf-8")
+    (reports / "benchmarks" / "probe.svg").write_text(_picture(result, bars), encoding="utf-8")
     for name, (exact, sampled) in BARS.items():
         assert result[name]["exact_over_stock"] >= exact
         assert result[name]["sampled_over_stock"] >= sampled
@@ -100,7 +101,7 @@ def _measure(name: str, model: Path, work: Path) -> dict[str, Any]:
         "matmul_share": round(flops * rates["exact"] / rate, 3),
         "matmul_flop_per_s": round(rate),
         "exact_flop_per_fact": round(flops),
-        "peak_memory_mb": _in_process_of_its_own(exact_n, model)["peak_memory_mb"],
+        "peak_memory_mb": _in_process_of_its_own(exact_n, model, PAPER.n_exemplar_sets)["peak_memory_mb"],
         "facts": dict(zip(("stock", "sampled", "exact"), FACTS[name], strict=True)),
         "threads": _threads(),
     }
@@ -132,8 +133,9 @@ def _rate(method: Callable[[Sequence[Fact]], None], n: int) -> float:
     return n / (time.perf_counter() - start)
 
 
-def _asked(facts: Sequence[Fact], *, exact: bool) -> Probe:
-    return Probe(facts, exemplar_pools(load_facts(), facts, seed=0), {}, PROTOCOL, exact=exact)
+def _asked(facts: Sequence[Fact], *, exact: bool, n_sets: int = PAPER.n_exemplar_sets) -> Probe:
+    protocol = replace(PROTOCOL, n_exemplar_sets=n_sets)
+    return Probe(facts, exemplar_pools(load_facts(), facts, seed=0), {}, protocol, exact=exact)
 
 
 def _stock(backend: Backend, facts: Sequence[Fact]) -> None:
@@ -155,8 +157,10 @@ def _stock(backend: Backend, facts: Sequence[Fact]) -> None:
         count_right(fact, greedy, [[next(answers) for _ in range(e.n_samples)] for _ in greedy])
 
 
-def _probe(backend: Backend, facts: Sequence[Fact], out: Path, *, exact: bool) -> None:
-    run_probe(_asked(facts, exact=exact), backend, out)
+def _probe(
+    backend: Backend, facts: Sequence[Fact], out: Path, *, exact: bool, n_sets: int = PAPER.n_exemplar_sets
+) -> None:
+    run_probe(_asked(facts, exact=exact, n_sets=n_sets), backend, out)
 
 
 def _matmul_rate() -> float:
@@ -194,16 +198,19 @@ def _threads() -> int:
     return int(torch.get_num_threads())
 
 
-def _in_process_of_its_own(n: int, model: Path) -> dict[str, Any]:
+def _in_process_of_its_own(n: int, model: Path, n_sets: int) -> dict[str, Any]:
     """Seconds and peak memory of an exact probe of n facts, without what another measurement left behind."""
     done = subprocess.run(
-        [sys.executable, __file__, str(n), str(model)], stdout=subprocess.PIPE, check=True, env={**os.environ}
+        [sys.executable, __file__, str(n), str(model), str(n_sets)],
+        stdout=subprocess.PIPE,
+        check=True,
+        env={**os.environ},
     )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def _grow(n: int, model: str) -> dict[str, Any]:
+def _grow(n: int, model: str, n_sets: int) -> dict[str, Any]:
     import tempfile
 
     backend = load_backend("slick-hf", model, batch_size=128)
@@ -211,9 +218,8 @@ def _grow(n: int, model: str) -> dict[str, Any]:
     start_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
-        _probe(backend, facts, Path(out) / "run", exact=True)
+        _probe(backend, facts, Path(out) / "run", exact=True, n_sets=n_sets)
         seconds = time.perf_counter() - start
-        shares = {str(c): k for c, k in category_counts(read_knowledge(Path(out) / "run").knowledge).items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "facts": n,
@@ -221,8 +227,24 @@ def _grow(n: int, model: str) -> dict[str, Any]:
         "facts_per_s": round(n / seconds, 1),
         "memory_before_mb": round(start_memory / 1024),
         "peak_memory_mb": round(peak / 1024),
-        "categories": shares,
     }
+
+
+def _picture(result: Mapping[str, Any], bars: Callable[..., str]) -> str:
+    kinds = (("stock", "stock lm-eval"), ("sampled", "two-stage samples"), ("exact", "exact"))
+    groups = {}
+    for name in FACTS:
+        r = result[name]
+        rates = {kind: r[f"{kind}_facts_per_s"] for kind, _ in kinds}
+        groups[name] = [
+            (
+                label,
+                rates[kind],
+                f"{rates[kind]:.3g}" + ("" if kind == "stock" else f"  ({r[f'{kind}_over_stock']:.3g} ×)"),
+            )
+            for kind, label in kinds
+        ]
+    return bars("Facts a second for a full SliCK categorisation", "two CPU cores, logarithmic axis", groups)
 
 
 def _table(result: Mapping[str, Any]) -> str:
@@ -230,6 +252,8 @@ def _table(result: Mapping[str, Any]) -> str:
         "# How fast a probe is",
         "`make bench` on two CPU cores, float32, one process a model. Facts a second for a full categorisation",
         "(10 exemplar sets, 16 samples each). Ratios hold elsewhere, seconds do not.",
+        "",
+        "![Facts a second, by model and method](probe.svg)",
         "",
         "| model | stock lm-eval, 170 requests | two-stage samples, slick-hf | exact | samples over stock "
         "| exact over stock | of the matrix-product rate | peak memory |",
@@ -244,7 +268,7 @@ def _table(result: Mapping[str, Any]) -> str:
         )
     lines += [
         "",
-        "Exact, on the organism, by the number of facts (a process each):",
+        f"Exact, on the organism, by the number of facts (a process each, {GROWTH_SETS} exemplar sets):",
         "",
         "| facts | seconds | facts a second | memory before | peak memory |",
         "|--:|--:|--:|--:|--:|",
@@ -258,4 +282,4 @@ def _table(result: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_grow(int(sys.argv[1]), sys.argv[2])))
+    print(json.dumps(_grow(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))
