@@ -270,12 +270,15 @@ def _check_processes(name: str, kind: Any, arguments: Mapping[str, Any], process
 
 
 def _prepare(lm: Any) -> None:
-    """Makes a transformers model refuse what it would cut, and decode plainly."""
+    """Makes a transformers model refuse what it would cut, decode plainly, and stop at logits that are not numbers."""
     from slick.checkpoint import decode_plainly
+    from slick.slick_hf import numbers_only
 
     lm.truncates = False
     if not hasattr(lm, "exact"):
         lm.notes = [note] if (note := decode_plainly(lm.model)) else []
+        # It would take them for token 0, and answer.
+        lm._model_generate = numbers_only(lm._model_generate)
 
 
 def _is_transformers(lm: Any) -> bool:

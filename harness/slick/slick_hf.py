@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
@@ -228,9 +228,8 @@ class SlickHF(_HFLM):  # type: ignore[misc]  # lm_eval is untyped
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
         """lm-eval's, which would take logits that are no numbers for token 0."""
-        processors = LogitsProcessorList([_Numbers(), *kwargs.pop("logits_processor", ())])
-        given = {"context": context, "max_length": max_length, "stop": stop, "logits_processor": processors}
-        written: torch.Tensor = super()._model_generate(**given, **kwargs)
+        given = {"context": context, "max_length": max_length, "stop": stop}
+        written: torch.Tensor = numbers_only(super()._model_generate)(**given, **kwargs)
         return written
 
     def _text(self, text: str, until: Sequence[str]) -> str:
@@ -334,6 +333,16 @@ class SlickHF(_HFLM):  # type: ignore[misc]  # lm_eval is untyped
                 _log.warning("slick-hf: a prompt of %s tokens loses its first %s", len(row), len(row) - longest)
                 rows[i] = row[-longest:]
         return rows
+
+
+def numbers_only(generate: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """lm-eval's `_model_generate` of a transformers model, but logits that are not numbers raise RunError."""
+
+    def checked(**kwargs: Any) -> torch.Tensor:
+        processors = LogitsProcessorList([_Numbers(), *kwargs.pop("logits_processor", ())])
+        return generate(logits_processor=processors, **kwargs)
+
+    return checked
 
 
 class _Numbers(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped

@@ -159,6 +159,19 @@ def test_a_damaged_model_is_an_input_error(
         load_backend("hf", str(model))
 
 
+@pytest.mark.parametrize("settings", [GREEDY, SAMPLED])
+def test_logits_that_are_not_numbers_stop_hf_too(tiny_model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    """lm-eval alone answers greedily with token 0 throughout, which reads as a model that knows nothing."""
+    from safetensors.torch import load_file, save_file
+
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    weights["lm_head.weight"][7] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RunError, match=r"logits are not numbers .* try --model-args dtype=float32"):
+        load_backend("hf", str(model)).generate([(PROMPTS[0], settings)])
+
+
 @pytest.mark.parametrize(
     ("items", "expected"),
     [
