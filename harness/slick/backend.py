@@ -20,6 +20,7 @@ from slick.provenance import adapter_base, check_model, fingerprint, is_adapter
 
 if TYPE_CHECKING:
     from slick.exact import ExactAnswer, ExactRequest
+    from slick.facts import Fact
 
 Request = tuple[str, Mapping[str, Any]]
 
@@ -105,6 +106,19 @@ class Backend:
     def notes(self, *, exact: bool = False) -> list[str]:
         """What a user should know of the model before its answers count, a sentence each."""
         return [*getattr(self.lm, "notes", ()), *(getattr(self.lm, "exact_notes", ()) if exact else ())]
+
+    def unwritable(self, facts: Sequence[Fact]) -> list[str]:
+        """A sentence on facts of which the tokenizer can make nothing of any answer: they come out as Unknown."""
+        if not self.ours:
+            return []
+        answers = sorted({answer for fact in facts for answer in fact.answers})
+        tokens = self.lm.tokenizer(answers, add_special_tokens=False)["input_ids"] if answers else []
+        nothing = {answer for answer, ids in zip(answers, tokens, strict=True) if not ids}
+        empty = [fact for fact in facts if nothing.issuperset(fact.answers)]
+        if not empty:
+            return []
+        shown = ", ".join(f"{fact.question!r}: {fact.answers[0]!r}" for fact in empty[:3])
+        return [f"the tokenizer makes no tokens of the answers of {len(empty)} facts, so nothing can match ({shown})"]
 
     @property
     def tie(self) -> float:

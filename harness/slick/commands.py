@@ -109,7 +109,7 @@ def probe(
             estimator is Estimator.EXACT,
         )
         if processes.first:
-            _say(loaded.notes(exact=asked.exact))
+            _say([*loaded.notes(exact=asked.exact), *loaded.unwritable(selection.facts)])
         loaded = o.sized(loaded, batch_size, out, lambda: longest_of_probe(asked))
         if plan:
             _plan(asked, loaded, out, processes)
@@ -263,6 +263,9 @@ def _print_probe(run: Run) -> None:
     print_table(f"{n} facts probed", ("", "facts", "share", "90 % interval", "kept by other exemplars"), rows)
     if exact:
         print("WeaklyKnown and Unknown: expected facts, from the chance that samples would be right.")
+        bound = found.get("largest_pruned,none")
+        if bound is not None:
+            print(f"P_Correct(T>0) of a fact falls short of the truth by {bound:.1g} at the most.")
         print("flagged: facts of which samples may well say the one or the other (5 to 95 %).")
     print(run.path)
 

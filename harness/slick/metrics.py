@@ -78,9 +78,11 @@ def probe_metrics(knowledge: Sequence[Knowledge]) -> dict[str, float]:
 
     keeps_…: the mean chance that other exemplar sets keep the category, left out where it is undefined.
     unknown_sampling_error: what drawing samples would add to the expected share of Unknown, by the exact estimator.
+    largest_pruned: by how much the exact P_Correct(T>0) of a fact may fall short of the truth, at the most.
     """
     kept = mean_kept(knowledge, chance_kept(knowledge))
     found = {f"keeps_{group.metric if group else 'category'},none": mean for group, mean in kept.items()}
     if knowledge and all(k.chances is not None for k in knowledge):
         found["unknown_sampling_error,none"] = unknown_noise(knowledge) / len(knowledge)
+        found["largest_pruned,none"] = max(k.chances.pruned for k in knowledge if k.chances is not None)
     return found

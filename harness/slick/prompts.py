@@ -83,5 +83,5 @@ def too_long(prompt: str, tokens: int, room: int, context: int) -> str:
     """What is wrong with a prompt that does not fit, and how to mend it."""
     return (
         f"a prompt of {tokens} tokens and {room} for its answer do not fit the model's context of {context}: "
-        f"{prompt[-160:]!r}; lower --n-exemplars or --max-gen-toks"
+        f"…{prompt[-120:]!r}; lower --max-gen-toks, or a probe's --n-exemplars"
     )

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 # Branches with less than this chance are not walked; their sum is the error's bound.
 PRUNE = 1e-6
+# Branches of one request that are walked at most, the likeliest first: where nearly any text may still become
+# right (flat models under `normalized`) their number would grow with every token. The rest counts as pruned.
+BUDGET = 256
 # Tokens with less are not even looked at, and count as pruned whole.
 _IGNORE = 1e-9
 
@@ -105,25 +108,45 @@ class _Node:
 
 @dataclass(slots=True)
 class _Walk:
-    """One request while it is walked. open: nodes whose next tokens are still to be asked for."""
+    """One request while it is walked. open: nodes whose next tokens are still to be asked for; left: its budget."""
 
     request: ExactRequest
     accepted: Accepted
     open: list[_Node]
+    left: float
     p: float = 0.0
     pruned: float = 0.0
     greedy: bool = False
     gap: float = FAR
+
+    def ready(self) -> list[_Node]:
+        """The open nodes, without those that the budget does not reach; the greedy path costs nothing."""
+        if len(self.open) > self.left:
+            self.open.sort(key=lambda node: (not node.greedy, -node.chance, node.path))
+            kept = int(self.left) + sum(node.greedy for node in self.open)
+            self.pruned += sum(node.chance for node in self.open[kept:])
+            del self.open[kept:]
+        return self.open
+
+    def take(self, node: _Node) -> None:
+        """Asks for this node's next tokens."""
+        self.open.remove(node)
+        self.left -= not node.greedy
 
     def answer(self) -> ExactAnswer:
         return ExactAnswer(self.greedy, min(self.p, 1.0), min(self.pruned, 1.0), self.gap)
 
 
 def walk(
-    requests: Sequence[ExactRequest], teacher: Teacher, vocabulary: Vocabulary, prune: float = PRUNE
+    requests: Sequence[ExactRequest],
+    teacher: Teacher,
+    vocabulary: Vocabulary,
+    prune: float = PRUNE,
+    budget: float = BUDGET,
 ) -> list[ExactAnswer]:
     """The answer to each request. All requests share temperature and top_k.
 
+    prune: branches of less chance are not walked; budget: nor more of a request than so many.
     Raises RunError when the model's logits are no numbers.
     """
     if not requests:
@@ -134,18 +157,18 @@ def walk(
         key = (request.answers, request.matching)
         if key not in accepted:
             accepted[key] = Accepted(request.answers, request.matching)
-        walks.append(_Walk(request, accepted[key], [_Node((), b"", 1.0, True)]))
+        walks.append(_Walk(request, accepted[key], [_Node((), b"", 1.0, True)], budget))
     steps = _Steps(vocabulary)
     waiting = list(range(len(walks)))
     while waiting:
         asked = [
             (node, Row(i, path, len(path) - len(node.path) + 1))
             for i in waiting
-            for node in walks[i].open
+            for node in walks[i].ready()
             for path in [_continuation(walks[i], node, i, teacher, vocabulary)]
         ]
-        for i in waiting:
-            walks[i].open = []
+        for node, row in asked:
+            walks[row.request].take(node)
         for reading in teacher.read([row for _, row in asked], requests[0].top_k):
             part = [asked[place] for place in reading.rows]
             _follow_all(walks, part, reading.heads, requests[0], steps, prune)
@@ -158,13 +181,13 @@ def _branch(
     walks: Sequence[_Walk], members: set[int], reading: Reading, request: ExactRequest, steps: _Steps, prune: float
 ) -> None:
     """Follows what branched off as long as the reading takes it up."""
-    while opened := [(node, Row(i, node.path, 1)) for i in sorted(members) for node in walks[i].open]:
+    while opened := [(node, Row(i, node.path, 1)) for i in sorted(members) for node in walks[i].ready()]:
         taken, heads = reading.branch([row for _, row in opened], request.top_k)
         if not taken:
             return
         part = [opened[place] for place in taken]
         for node, row in part:
-            walks[row.request].open.remove(node)
+            walks[row.request].take(node)
         _follow_all(walks, part, heads, request, steps, prune)
         members = {row.request for _, row in opened}
 

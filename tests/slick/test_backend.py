@@ -15,6 +15,7 @@ import pytest
 
 from slick.backend import Backend, load_backend, parse_model_args
 from slick.errors import InputError, RunError
+from slick.facts import Fact
 from slick.knowledge_file import read_knowledge
 from slick.probe import Probe, run_probe
 from slick.prompts import PLAIN
@@ -359,3 +360,16 @@ def test_a_prompt_that_does_not_fit_is_refused(tiny_model: Path, name: str) -> N
     assert len(backend.generate([("Q: x", request)])) == 1
     with pytest.raises(InputError, match=r"a prompt of \d+ tokens and 8 for its answer do not fit .* context of 64"):
         backend.generate([("Q: x" * 100, request)])
+
+
+def test_answers_without_tokens_are_named(tiny_model: Path) -> None:
+    """A tokenizer that removes a sign can make nothing of an answer that is nothing else."""
+    from tokenizers import normalizers
+
+    backend = load_backend("slick-hf", str(tiny_model))
+    facts = [Fact.create("Q1?", ["\u200b"]), Fact.create("Q2?", ["\u200b", "x"]), Fact.create("Q3?", ["y"])]
+    assert backend.unwritable(facts) == []
+    backend.lm.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("\u200b", "")
+    (note,) = backend.unwritable(facts)
+    assert note.startswith("the tokenizer makes no tokens of the answers of 1 facts, so nothing can match ('Q1?'")
+    assert backend.unwritable([]) == []

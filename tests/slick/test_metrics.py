@@ -106,6 +106,7 @@ def test_a_probe_as_a_whole_tells_how_firm_its_categories_are() -> None:
         "keeps_weakly_known,none",
         "keeps_unknown,none",
         "unknown_sampling_error,none",
+        "largest_pruned,none",
     ]
     assert found["keeps_category,none"] == pytest.approx(np.mean([chance or 0 for chance in kept]))
     u = [k.u or 0 for k in exact]

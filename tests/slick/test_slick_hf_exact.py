@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -118,7 +119,7 @@ def _check_against_outputs(lm: Any, request: ExactRequest) -> None:
     assert total == pytest.approx(1.0)
     rows = lm.encode([request.prompt], request.max_gen_toks)
     teacher = PromptTeacher(lm.shared, lm.tokenizer, lm.vocabulary, [request], rows, lm.rows_per_batch)
-    (whole,) = walk([request], teacher, lm.vocabulary, prune=0.0)
+    (whole,) = walk([request], teacher, lm.vocabulary, prune=0.0, budget=math.inf)
     (found,) = lm.exact([request])
     near = 1e-6 if next(lm.model.parameters()).dtype is torch.float64 else 1e-5
     assert whole.p == pytest.approx(p, abs=near)

@@ -89,6 +89,15 @@ def test_flagged_facts_may_change_their_category() -> None:
     assert 0 < found.unflagged_expected < 0.01
 
 
+def test_one_lucky_sample_is_no_disagreement() -> None:
+    """Where a sixtieth of a right sample is expected, one is far out in standard errors and no wonder."""
+    found = compare([_drawn([0.0001] * 10, [1] + [0] * 9), *[_drawn([0.0] * 10, [0] * 10)] * 5])
+    assert found.dispersion > 4
+    assert 0 < found.chance_dispersion < 0.2
+    assert found.agrees
+    assert not compare([_drawn([0.0006] * 10, [1] * 5 + [0] * 5)]).agrees
+
+
 def test_nothing_drawn_is_no_comparison() -> None:
     """Agreement about nothing would be worth nothing."""
     with pytest.raises(ValueError, match="no facts"):
