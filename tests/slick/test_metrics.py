@@ -113,5 +113,5 @@ def test_a_probe_as_a_whole_tells_how_firm_its_categories_are() -> None:
     assert found["unknown_sampling_error,none"] == pytest.approx(math.sqrt(sum(x * (1 - x) for x in u)) / 60)
     sampled = [Knowledge(f, i % 4, 3, 0, 48) for i, f in enumerate(facts)]
     assert list(probe_metrics(sampled)) == ["keeps_highly_known,none", "keeps_maybe_known,none"]
-    assert list(probe_metrics(exact[:3])) == ["unknown_sampling_error,none"]
+    assert list(probe_metrics(exact[:3])) == ["unknown_sampling_error,none", "largest_pruned,none"]
     assert probe_metrics([]) == {}
