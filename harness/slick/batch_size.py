@@ -143,7 +143,7 @@ def settled(backend: Backend, out: Path, longest: Callable[[], Longest], process
     def find() -> int:
         return fitting(backend.lm, longest(), processes.size)
 
-    return backend.resized(agreed(processes, lambda: recorded_batch_size(out), find))
+    return backend.resized(agreed(processes, lambda: recorded_batch_size(out, backend.model), find))
 
 
 def fitting(lm: Any, longest: Longest, sharing: int = 1) -> int:

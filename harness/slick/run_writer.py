@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from glob import escape
 from pathlib import Path
@@ -33,7 +34,8 @@ class RunWriter:
 
     A writer on a directory that an interrupted run with the same settings left goes on with the chunks that it
     lacks (`done` rows are there). Other settings, other contents, or another command that is writing there are
-    refused. Used as a context manager: leaving the block lets go of the directory.
+    refused; but an interrupted run that committed nothing gives way to one with other settings. Used as a context
+    manager: leaving the block lets go of the directory.
 
     Of several `processes` each has a writer. The first one's claims the directory, merges and finishes; the
     others' write parts of their own. However many there are, and were before, the files come out the same.
@@ -59,9 +61,11 @@ class RunWriter:
         self._lock: Lock | None = None
         self._extents: dict[int, Extent] = {}
         self._todo: list[int] = []
-        # A name that no process before has used: one that outlives its run by a moment can spoil nothing.
-        name = f"samples_{task}.jsonl.part" if self.first else f"samples_{task}.{uuid4().hex[:12]}.jsonl.part"
-        self._part = out / name
+        # A name that no process before has used: one that outlives its run by a moment can spoil nothing. It says
+        # with what settings, since the run that such a one belonged to may have given way to another.
+        self._others_of_run = f"{task}.{digest_of([self.settings, chunk])[:12]}-"
+        other = f"samples_{self._others_of_run}{uuid4().hex[:12]}.jsonl.part"
+        self._part = out / (f"samples_{task}.jsonl.part" if self.first else other)
         self.finished = self._open() if self.first else self._follow()
         if self.finished:
             self._meeting.part()
@@ -113,7 +117,9 @@ class RunWriter:
             self.close()
             return True
         progress = self.out / PROGRESS
-        if not progress.exists():
+        if not progress.exists() or _begun_otherwise(progress, self.settings, self.chunk):
+            for part in self.out.glob("samples_*.jsonl.part"):
+                part.unlink()  # empty: else the directory had been refused
             started = datetime.now().isoformat()
             write_json(
                 progress, {"task": self.task, "started": started, "chunk": self.chunk, "settings": self.settings}
@@ -142,12 +148,8 @@ class RunWriter:
             self._extents.setdefault(number, extent)
 
     def _collect_others(self) -> None:
-        for part in self._others():
+        for part in sorted(self.out.glob(f"samples_{escape(self._others_of_run)}*.jsonl.part")):
             self._collect(part)
-
-    def _others(self) -> list[Path]:
-        """The parts of other processes, of this command and of interrupted ones before it."""
-        return sorted(self.out.glob(f"samples_{escape(self.task)}.*.jsonl.part"))
 
     def _named(self) -> Path:
         """Where the samples of the finished run stand."""
@@ -240,7 +242,7 @@ class RunWriter:
             number: Extent(self._part, start, self._extents[number].size)
             for number, start in zip(sorted(self._extents), starts, strict=False)
         }
-        for part in self._others():
+        for part in self.out.glob(f"samples_{escape(self.task)}.*.jsonl.part"):
             part.unlink()
 
     def finish(
@@ -267,7 +269,10 @@ class RunWriter:
 
 
 def inspect_run(out: Path, settings: Mapping[str, Any], chunk: int) -> bool:
-    """Whether this very run is finished in `out` already. InputError where the directory holds anything else."""
+    """Whether this very run is finished in `out` already. InputError where the directory holds anything else.
+
+    An unfinished run with other settings is nothing else as long as it has committed nothing that could be lost.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, expected a directory for the run; choose another --out")
     if not out.is_dir():
@@ -278,13 +283,38 @@ def inspect_run(out: Path, settings: Mapping[str, Any], chunk: int) -> bool:
         return True
     progress = out / PROGRESS
     if progress.exists():
-        begun = mapping_of(read_json(progress))
-        # Chunks of another size are other batches: a version of slick that cuts otherwise cannot go on.
-        there = {**mapping_of(begun.get("settings")), "facts a chunk": begun.get("chunk")}
-        _refuse(differences(there, {**here, "facts a chunk": chunk}), progress)
+        if (differing := _begun_otherwise(progress, here, chunk)) and not _nothing_committed(out):
+            _refuse(differing, progress)
     elif any(path.name != LOCK and not path.match(f".{PROGRESS}.*") for path in out.iterdir()):
         raise InputError(f"{out}: is not empty and holds no run; choose another --out")
     return False
+
+
+def _begun_otherwise(progress: Path, here: Mapping[str, Any], chunk: int) -> list[tuple[str, Any, Any]]:
+    """What differs between the unfinished run that `progress` belongs to and one with the settings `here`."""
+    begun = mapping_of(read_json(progress))
+    # Chunks of another size are other batches: a version of slick that cuts otherwise cannot go on.
+    there = {**mapping_of(begun.get("settings")), "facts a chunk": begun.get("chunk")}
+    return differences(there, {**here, "facts a chunk": chunk})
+
+
+def _nothing_committed(out: Path) -> bool:
+    """Whether `out` holds an unfinished run of ours, and neither a row of it nor anything else."""
+    begun = mapping_of(read_json(out / PROGRESS))
+    ours = {"task", "started", "chunk", "settings"} <= {*begun}
+    return ours and all(
+        path.name in (PROGRESS, LOCK)
+        or path.match(f".{PROGRESS}.*")
+        or (path.match("samples_*.jsonl.part") and _is_empty(path))
+        for path in out.iterdir()
+    )
+
+
+def _is_empty(file: Path) -> bool:
+    # One that is gone by now was removed by the run that is at work there, which the lock tells.
+    with suppress(FileNotFoundError):
+        return file.stat().st_size == 0
+    return True
 
 
 def _refuse(differing: Sequence[tuple[str, Any, Any]], where: Path) -> None:
@@ -299,13 +329,19 @@ def _settings_of_results(file: Path) -> Mapping[str, Any]:
     return mapping_of(mapping_of(mapping_of(read_json(file)).get("slick")).get("settings"))
 
 
-def recorded_batch_size(out: Path) -> int | None:
-    """The batch size of the run in `out`, unfinished or finished; None where there is none, or none is recorded."""
+def recorded_batch_size(out: Path, model: Mapping[str, Any] | None = None) -> int | None:
+    """The batch size of the run in `out`, unfinished or finished; None where there is none, or none is recorded.
+
+    model: for whom it is asked. A run of another model that committed nothing, and so gives way, is none.
+    """
     progress = out / PROGRESS
     if found := results_files(out):
         settings = _settings_of_results(found[-1])
     elif progress.exists():
         settings = mapping_of(mapping_of(read_json(progress)).get("settings"))
+        asked = settings.get("model") if model is None else json.loads(json.dumps(model, default=str))
+        if settings.get("model") != asked and _nothing_committed(out):
+            return None
     else:
         return None
     size = mapping_of(settings.get("backend")).get("batch_size")

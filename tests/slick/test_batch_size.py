@@ -358,3 +358,13 @@ def test_what_records_no_size_has_none(tmp_path: Path) -> None:
     assert recorded_batch_size(tmp_path) is None
     (tmp_path / "progress.json").write_text('{"settings": {"backend": {"batch_size": "auto"}}}')
     assert recorded_batch_size(tmp_path) is None
+
+
+def test_another_models_size_is_not_taken_over(tmp_path: Path) -> None:
+    """From a run that committed nothing, and so gives way; one that did is refused later, for what differs."""
+    settings = {"model": {"name": "small"}, "backend": {"batch_size": 64}}
+    with RunWriter(tmp_path, "t", settings, total=1, chunk=1) as writer:
+        assert recorded_batch_size(tmp_path, {"name": "small"}) == 64
+        assert recorded_batch_size(tmp_path, {"name": "large"}) is None
+        writer.commit([{"doc_id": 0}])
+    assert recorded_batch_size(tmp_path, {"name": "large"}) == 64

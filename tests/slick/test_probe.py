@@ -12,7 +12,7 @@ import pytest
 
 import slick.probe
 from slick.backend import Backend, load_backend
-from slick.errors import InputError
+from slick.errors import InputError, RunError
 from slick.exemplars import exemplar_pools
 from slick.facts import Fact
 from slick.knowledge import Category
@@ -279,6 +279,24 @@ def test_another_probe_is_not_mixed_into_a_run(
         run_probe(probe, scripted(wrong, lives=2), tmp_path / "run")
     with pytest.raises(InputError, match=rf"holds a run with other settings:\n  {named}: there"):
         run_probe(replace(probe, **change), scripted(wrong, lives=0), tmp_path / "run")
+
+
+def test_a_probe_that_fails_at_once_can_be_repeated_as_advised(
+    tmp_path: Path, probe: Probe, tiny_facts: list[Fact], scripted: Any
+) -> None:
+    """Into the same directory with fewer exemplars: nothing was committed that other settings could spoil."""
+    script = half_known(tiny_facts)
+
+    def too_long(prompt: str, sample: int | None) -> str:
+        if prompt.count("Q: ") > 2:
+            raise RunError("the prompt is too long; use --n-exemplars 1")
+        return script(prompt, sample)
+
+    with pytest.raises(RunError, match="use --n-exemplars 1"):
+        run_probe(probe, scripted(too_long), tmp_path / "run")
+    shorter = replace(probe, estimator=replace(SMALL, n_exemplars=1))
+    repeated = run_probe(shorter, scripted(too_long), tmp_path / "run")
+    assert content(repeated) == content(run_probe(shorter, scripted(script), tmp_path / "whole"))
 
 
 class KillingBackend(Backend):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,23 @@ def test_processes_with_different_settings_are_refused(tmp_path: Path) -> None:
     ends = among(2, lambda processes: list(writer(tmp_path, processes, model=processes.rank).chunks("")))
     assert isinstance(ends[1], RunError)
     assert "processes of this run have different settings" in str(ends[1])
+
+
+def test_a_run_that_committed_nothing_gives_way_to_several_processes(
+    tmp_path: Path, probe: Probe, tiny_facts: list[Fact], scripted: Any, killed: Any
+) -> None:
+    """With other settings, and of another number of processes; they agree, and the files are those of one."""
+    answer = half_known(tiny_facts)
+    out = tmp_path / "several"
+    for size in (2, 1):
+        first = replace(probe, seed=size)
+        ends = among(size, lambda processes, p=first: run_probe(p, scripted(answer, lives=0), out, processes))
+        assert any(isinstance(end, killed) for end in ends)
+    shared = meeting_first(2, answer)
+    runs = among(2, lambda processes: run_probe(probe, scripted(shared), out, processes))
+    assert runs == [runs[0]] * 2
+    assert content(runs[0]) == content(run_probe(probe, scripted(answer), tmp_path / "one"))
+    assert sorted(path.name.split("_")[0] for path in out.iterdir()) == ["knowledge.parquet", "results", "samples"]
 
 
 def test_machines_without_a_common_directory_are_told(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.distributed import HashStore
 
 import slick.run_writer
 from slick.errors import InputError
 from slick.knowledge_file import KNOWLEDGE
 from slick.locks import Lock
-from slick.run_writer import LOCK, RunWriter
+from slick.processes import Processes
+from slick.run_writer import LOCK, RunWriter, inspect_run, run_started
 from slick.runs import PROGRESS, Run, read_run, sample_row
 
 
@@ -159,6 +161,121 @@ def test_other_settings_are_refused_with_the_differences_named(made_up: Any, tmp
     assert listing(out) == before
 
 
+def begun(made_up: Any, out: Path, **changed: Any) -> Path:
+    """A directory whose run ended before its first chunk."""
+    with made_up.writer(out, **changed):
+        pass
+    return out
+
+
+@pytest.mark.parametrize("empty", ["", "samples_closed_book.jsonl.part", "samples_other.0a-1b.jsonl.part"])
+def test_a_run_that_committed_nothing_gives_way_to_other_settings(made_up: Any, tmp_path: Path, empty: str) -> None:
+    """The files are those of a run in a new directory, begun when it was begun; an empty part is nothing."""
+    out = begun(made_up, tmp_path / "run", seed=1)
+    earlier = run_started(out)
+    if empty:
+        (out / empty).touch()
+    assert not inspect_run(out, made_up.settings, made_up.chunk)
+    assert run_started(out) == earlier
+    with made_up.writer(out) as run:
+        assert run.done == 0
+        assert run_started(out) > earlier
+        assert json.loads((out / PROGRESS).read_text())["settings"] == made_up.settings
+        made_up.commit_rest(run)
+        finished = made_up.finish(run)
+    assert content(finished) == content(made_up.whole(tmp_path / "whole"))
+    assert len(listing(out)) == 3
+
+
+def test_a_run_that_committed_nothing_keeps_its_start(made_up: Any, tmp_path: Path) -> None:
+    """With the same settings it is the same run: what it stored so far counts on."""
+    before = listing(begun(made_up, tmp_path / "run"))
+    assert listing(begun(made_up, tmp_path / "run")) == before
+
+
+def test_a_run_that_committed_nothing_yet_is_not_taken_from_its_process(made_up: Any, tmp_path: Path) -> None:
+    """Other settings do not take the directory from a command that is in its first chunk."""
+    out = begun(made_up, tmp_path / "run")
+    command = [sys.executable, "-c", HOLD, str(out / LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "taken\n"
+        before = listing(out)
+        with pytest.raises(InputError, match=rf"another process \(pid {other.pid} on .+\) is writing there"):
+            made_up.writer(out, seed=1)
+        assert listing(out) == before
+        other.kill()
+
+
+def test_what_was_committed_before_the_lock_was_ours_is_kept(
+    made_up: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another command's first chunk comes between looking at the directory and having it for oneself."""
+    out = begun(made_up, tmp_path / "run")
+    take = Lock.take
+
+    def after_the_other(path: Path) -> Lock:
+        monkeypatch.setattr(Lock, "take", take)
+        with made_up.writer(out) as other:
+            other.commit([made_up.row(i) for i in range(made_up.chunk)])
+        return take(path)
+
+    monkeypatch.setattr(Lock, "take", after_the_other)
+    with pytest.raises(InputError, match="this directory holds a run with other settings"):
+        made_up.writer(out, seed=1)
+    assert made_up.writer(out).done == made_up.chunk
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("thesis.tex", "years of work"),
+        ("samples_closed_book.jsonl.part", '{"doc_id": 0'),
+        ("samples_closed_book.0a-1b.jsonl.part", '{"doc_id": 0}\n'),
+        ("samples_closed_book_2020.jsonl", ""),
+        (KNOWLEDGE, ""),
+        (PROGRESS, '{"settings": {"seed": 0}, "done": 3}'),
+    ],
+)
+def test_a_directory_with_anything_else_does_not_give_way(made_up: Any, tmp_path: Path, name: str, text: str) -> None:
+    """Rows, be they cut off, a run that was being finished, a user's own file, another program's progress."""
+    out = begun(made_up, tmp_path / "run")
+    (out / name).write_text(text)
+    before = listing(out)
+    with pytest.raises(InputError, match="this directory holds a run with other settings"):
+        made_up.writer(out, seed=1)
+    assert listing(out) == before
+
+
+def test_a_process_that_outlives_a_run_that_gave_way_spoils_nothing(made_up: Any, tmp_path: Path) -> None:
+    """A chunk that it commits late, with the earlier settings, does not become the new run's."""
+    store = HashStore()
+    out = tmp_path / "run"
+
+    def of(rank: int) -> RunWriter:
+        # Not by the first one's writer, which would wait for the others.
+        return RunWriter(
+            out,
+            "closed_book",
+            {"seed": 1},
+            total=made_up.total,
+            chunk=made_up.chunk,
+            processes=Processes(rank, 2, rank, store),
+        )
+
+    of(0).close()
+    late = of(1)
+    with made_up.writer(out) as run:
+        late.commit([{"doc_id": i, "of": "other settings"} for i in range(made_up.chunk)])
+        run.commit([made_up.row(i) for i in range(made_up.chunk, 2 * made_up.chunk)])
+    resumed = made_up.writer(out)
+    assert [row["doc_id"] for row in resumed.rows()] == [*range(made_up.chunk, 2 * made_up.chunk)]
+    for first in (0, 2 * made_up.chunk):
+        resumed.commit([made_up.row(i) for i in range(first, min(first + made_up.chunk, made_up.total))])
+    assert content(made_up.finish(resumed)) == content(made_up.whole(tmp_path / "whole"))
+    assert len(listing(out)) == 3
+
+
 HOLD = """
 import sys
 from pathlib import Path
@@ -211,13 +328,14 @@ def test_leaving_a_writer_lets_go_of_the_directory(made_up: Any, tmp_path: Path)
     def use() -> None:
         with made_up.writer(tmp_path / "run") as run:
             assert LOCK in listing(run.out)
+            run.commit([made_up.row(i) for i in range(made_up.chunk)])
             raise Killed("killed")
 
     with pytest.raises(Killed, match="killed"):
         use()
     with pytest.raises(InputError, match="other settings"):
         made_up.writer(tmp_path / "run", seed=1)
-    assert list(listing(tmp_path / "run")) == [PROGRESS]
+    assert list(listing(tmp_path / "run")) == [PROGRESS, "samples_closed_book.jsonl.part"]
     assert LOCK not in listing(made_up.whole(tmp_path / "run").path)
 
 
