@@ -92,11 +92,14 @@ class Store:
 
     Raises InputError when the file cannot serve, RunError when that comes out later. A file that is damaged, or
     something else, is left as it is.
+
+    create: False for who looks after a store that is there. It is the input then, and damage always an InputError.
     """
 
     def __init__(self, path: Path | str, *, create: bool = True) -> None:
         # Absolute, since SQLite takes the name ":memory:" for no file at all.
         self.path = Path(path).expanduser().absolute()
+        self._damage: type[InputError] | type[RunError] = RunError if create else InputError
         _check_place(self.path, create)
         with _explained(self.path, InputError):
             self._db = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None, cached_statements=16)
@@ -158,7 +161,7 @@ class Store:
 
     def holdings(self) -> list[Holding]:
         """What there is of each model, the last used first."""
-        with _explained(self.path, RunError):
+        with _explained(self.path, RunError, self._damage):
             return [
                 Holding(StoredModel(key, name, weights, adapter, backend, bool(resuming)), *numbers)
                 for key, name, weights, adapter, backend, resuming, *numbers in self._db.execute(
@@ -172,7 +175,7 @@ class Store:
     def forget(self, models: Iterable[StoredModel]) -> int:
         """Removes all responses of these models, in one transaction; returns how many. The file keeps its size."""
         removed = 0
-        with _explained(self.path, RunError), self._transaction():
+        with _explained(self.path, RunError, self._damage), self._transaction():
             for model in models:
                 number = self._number(model)
                 if number is not None:
@@ -184,7 +187,7 @@ class Store:
 
     def shrink(self) -> None:
         """Gives the space of what was removed back to the file system."""
-        with _explained(self.path, RunError):
+        with _explained(self.path, RunError, self._damage):
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -203,6 +206,8 @@ class Store:
                     key = keys.get(number) if calls.get(made) == number else None
                     if trouble := _trouble(key, request, sample, made, *response):
                         mistakes.add(f"response {count}: {trouble}")
+                # What is there for people only; reading it is what can fail.
+                self._db.execute("SELECT name, weights, adapter, backend FROM models").fetchall()
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 mistakes.add(f"SQLite: {error}")
         return count
@@ -383,27 +388,35 @@ def _other_version(path: Path, version: int) -> str:
 
 
 @contextmanager
-def _explained(path: Path, kind: type[InputError] | type[RunError]) -> Iterator[None]:
-    """Turns SQLite's errors that are not ours into one that says what to do."""
+def _explained(
+    path: Path, kind: type[InputError] | type[RunError], damage: type[InputError] | type[RunError] | None = None
+) -> Iterator[None]:
+    """Turns SQLite's errors that are not ours into one that says what to do. damage: the kind of a damaged file's."""
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
-        message = _explanation(path, code, error)
+        if _tells_of_damage(error):
+            raise (damage or kind)(_damaged(path, str(error))) from error
+        message = _explanation(path, error)
         if message is None:
             raise
         raise kind(message) from error
     except UnicodeDecodeError as error:  # of a damaged name, or of SQLite's own message about one
-        raise kind(_damaged(path, str(error))) from error
+        raise (damage or kind)(_damaged(path, str(error))) from error
 
 
-def _explanation(path: Path, code: int, error: sqlite3.Error) -> str | None:
+def _code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)) & 0xFF
+
+
+def _tells_of_damage(error: sqlite3.Error) -> bool:
+    decoding = str(error).startswith("Could not decode to UTF-8")  # Python's own, without a code
+    return decoding or _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _explanation(path: Path, error: sqlite3.Error) -> str | None:
     without = f"name another file with --store or {VARIABLE}, or go on without a store (--no-store)"
-    match code:
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return _damaged(path, str(error))
-        case _ if str(error).startswith("Could not decode to UTF-8"):  # Python's own, without a code
-            return _damaged(path, str(error))
+    match _code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return f"{path}: another process has held the response store for {PATIENCE_S:g} s; end it, or {without}"
         case sqlite3.SQLITE_FULL:

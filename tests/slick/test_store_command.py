@@ -157,6 +157,36 @@ def test_verifying_a_damaged_store(path: Path, capsys: pytest.CaptureFixture[str
     assert "the response store is damaged" in capsys.readouterr().err
 
 
+def torn_inside(path: Path) -> None:
+    """Responses overwritten with what is no page."""
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + b"\xa5" * (len(content) - half))
+
+
+def nameless(path: Path) -> None:
+    """A name that is no text."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE models SET name = CAST(x'ff' AS TEXT)")
+
+
+@pytest.mark.parametrize("verb", [["list"], ["prune", "--all"]])
+@pytest.mark.parametrize("damage", [torn_inside, nameless])
+def test_looking_after_a_store_that_is_damaged_inside(
+    path: Path, verb: list[str], damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The store is the input here: exit code 2, what to do is said, and the file stays as it is."""
+    damage(path)
+    before = path.read_bytes()
+    assert run(["store", *verb, "--store", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{path}: the response store is damaged (" in err
+    assert f"slick store verify --store {path} lists what is wrong" in err
+    assert path.read_bytes() == before
+    assert run(["store", "verify", "--store", str(path)]) == 2
+
+
 # --- the verbs that fill it -------------------------------------------------------------------------------------
 
 QUICK = ["--n-exemplar-sets", "2", "--n-exemplars", "2", "--n-samples", "2", "--n-before", "1", "--max-gen-toks", "4"]
