@@ -101,10 +101,10 @@ class Store:
         self.path = Path(path).expanduser().absolute()
         self._damage: type[InputError] | type[RunError] = RunError if create else InputError
         _check_place(self.path, create)
-        with _explained(self.path, InputError):
+        with _explained(self.path, InputError, opening=True):
             self._db = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None, cached_statements=16)
         try:
-            with _explained(self.path, InputError):
+            with _explained(self.path, InputError, opening=True):
                 self._claim()
         except BaseException:
             self.close()
@@ -235,9 +235,9 @@ class Store:
                 raise InputError(_other_version(self.path, version))
             elif self.path.stat().st_size % page:
                 # SQLite sees when whole pages are missing, and takes what is missing of the last one for zeros.
-                raise InputError(_damaged(self.path, "cut off within a page"))
+                raise InputError(_damaged(self.path, "cut off within a page", opening=True))
             elif not {*_TABLES} <= {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master")}:
-                raise InputError(_damaged(self.path, f"its tables are not those of version {VERSION}"))
+                raise InputError(_damaged(self.path, f"its tables are not those of version {VERSION}", opening=True))
         # Write-ahead logging: readers and the writer do not wait for each other, and a commit is one append.
         (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
@@ -373,10 +373,14 @@ def _make_place(path: Path, elsewhere: str) -> None:
         raise InputError(f"{path}: the response store cannot be made ({error.__cause__}); {elsewhere}") from error
 
 
-def _damaged(path: Path, how: str) -> str:
+def _damaged(path: Path, how: str, *, opening: bool = False) -> str:
+    """opening: it cannot even be opened, by slick store verify neither."""
+    what = f"{path}: the response store is damaged ({how})"
+    if opening:
+        return f"{what}. Move it away, and the next run begins a new one, or go on without one (--no-store)"
     return (
-        f"{path}: the response store is damaged ({how}). Move it away and repeat the command, which begins a new one, "
-        f"or go on without one (--no-store); slick store verify --store {path} lists what is wrong"
+        f"{what}. Move it away and repeat the command, which begins a new one, or go on without one (--no-store); "
+        f"slick store verify --store {path} lists what is wrong"
     )
 
 
@@ -389,20 +393,24 @@ def _other_version(path: Path, version: int) -> str:
 
 @contextmanager
 def _explained(
-    path: Path, kind: type[InputError] | type[RunError], damage: type[InputError] | type[RunError] | None = None
+    path: Path,
+    kind: type[InputError] | type[RunError],
+    damage: type[InputError] | type[RunError] | None = None,
+    *,
+    opening: bool = False,
 ) -> Iterator[None]:
     """Turns SQLite's errors that are not ours into one that says what to do. damage: the kind of a damaged file's."""
     try:
         yield
     except sqlite3.Error as error:
         if _tells_of_damage(error):
-            raise (damage or kind)(_damaged(path, str(error))) from error
+            raise (damage or kind)(_damaged(path, str(error), opening=opening)) from error
         message = _explanation(path, error)
         if message is None:
             raise
         raise kind(message) from error
     except UnicodeDecodeError as error:  # of a damaged name, or of SQLite's own message about one
-        raise (damage or kind)(_damaged(path, str(error))) from error
+        raise (damage or kind)(_damaged(path, str(error), opening=opening)) from error
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -170,6 +170,20 @@ def nameless(path: Path) -> None:
         db.execute("UPDATE models SET name = CAST(x'ff' AS TEXT)")
 
 
+@pytest.mark.parametrize("verb", [["list"], ["prune", "--all"], ["verify"]])
+def test_a_store_that_cannot_be_opened(path: Path, verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """No verb could list what is wrong, so none is advised to: the file is to be moved away."""
+    content = path.read_bytes()
+    for end in (len(content) - 5000, len(content) // 2 // 1024 * 1024, 100):
+        path.write_bytes(content[:end])
+        assert run(["store", *verb, "--store", str(path)]) == 2
+        err = capsys.readouterr().err
+        assert "the response store is damaged" in err
+        assert "Move it away, and the next run begins a new one, or go on without one (--no-store)" in err
+        assert "lists what is wrong" not in err
+        assert path.read_bytes() == content[:end]
+
+
 @pytest.mark.parametrize("verb", [["list"], ["prune", "--all"]])
 @pytest.mark.parametrize("damage", [torn_inside, nameless])
 def test_looking_after_a_store_that_is_damaged_inside(
