@@ -105,7 +105,7 @@ class Store:
             self._db = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None, cached_statements=16)
         try:
             with _explained(self.path, InputError, opening=True):
-                self._claim()
+                self._claim(create)
         except BaseException:
             self.close()
             raise
@@ -212,8 +212,8 @@ class Store:
                 mistakes.add(f"SQLite: {error}")
         return count
 
-    def _claim(self) -> None:
-        """Makes a new file a store; InputError where an old one is none, or is of another version."""
+    def _claim(self, create: bool) -> None:
+        """Makes a new file a store if asked to; InputError where an old one is none, or is of another version."""
         self._db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file; an old one keeps its own
         with self._transaction():
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -221,7 +221,7 @@ class Store:
                 self._db.execute(f"PRAGMA {name}").fetchone()[0]
                 for name in ("application_id", "user_version", "page_size")
             )
-            if not tables and not application and not version:
+            if create and not tables and not application and not version:
                 for table in _TABLES:
                     self._db.execute(table)
                 self._db.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -358,6 +358,11 @@ def _check_place(path: Path, create: bool) -> None:
             beginning = file.read(len(_MAGIC))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); {elsewhere}") from error
+    if not beginning and not create:
+        raise InputError(
+            f"{path}: is empty, no response store; what it held is lost if it was one. The next run begins a new one "
+            "in it, or name another file with --store"
+        )
     # An empty file is what SQLite itself makes first, and holds nothing that could be lost.
     if beginning and beginning != _MAGIC:
         raise InputError(f"{path}: no response store (it begins with {beginning!r}); {elsewhere}")

@@ -307,9 +307,19 @@ def test_an_sqlite_file_of_something_else(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_a_new_store(tmp_path: Path) -> None:
-    """SQLite makes it first, and nothing can be lost of it."""
+    """SQLite makes it first, and nothing can be lost of it; but who lists or prunes does not make it one."""
     (tmp_path / "store").touch()
+    refused(tmp_path / "store", "store: is empty, no response store; .* The next run begins a new one", create=False)
     with Store(tmp_path / "store") as store:
+        assert store.verify() == 0
+
+
+def test_an_sqlite_file_without_tables_is_a_new_store(tmp_path: Path) -> None:
+    """For who fills it; who lists or prunes leaves it alone."""
+    path = executed(tmp_path / "store", "VACUUM")
+    assert path.stat().st_size > 0
+    refused(path, r"an SQLite file, but no response store \(application id 0", create=False)
+    with Store(path) as store:
         assert store.verify() == 0
 
 

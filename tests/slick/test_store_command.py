@@ -137,8 +137,12 @@ def test_a_store_that_is_not_there_or_is_none(
     (tmp_path / "text").write_text("text")
     assert run(["store", *verb, "--store", str(tmp_path / "text")]) == 2
     assert "text: no response store (it begins with b'text')" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["text"]
+    (tmp_path / "empty").touch()
+    assert run(["store", *verb, "--store", str(tmp_path / "empty")]) == 2
+    assert "empty: is empty, no response store; what it held is lost" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "text"]
     assert (tmp_path / "text").read_text() == "text"
+    assert (tmp_path / "empty").read_bytes() == b""
 
 
 def test_verifying_a_damaged_store(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
