@@ -50,7 +50,9 @@ def test_a_prompt_that_is_too_long_is_refused_by_slick(
     lm = hf.engine(random_model(kind), tiny_tokenizer, max_length=48)
     lm.truncates = False
     backend = Backend(lm, "slick-hf", {}, 6, {})
-    message = r"a prompt of \d+ tokens and 8 for its answer do not fit .* context of 48: .*; lower --n-exemplars"
+    message = (
+        r"a prompt of \d+ tokens and 8 for its answer do not fit .* context of 48: .*; lower --max-gen-toks, or a probe"
+    )
     for ask in (
         lambda: backend.generate([(hf.long[0], hf.greedy)]),
         lambda: backend.sample([hf.long[0]], hf.sampled, 2, 0),
