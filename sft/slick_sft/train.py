@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,8 +103,11 @@ class Tuning:
         )
 
 
-def tune(tuning: Tuning, out: Path) -> Mapping[str, Any]:
+def tune(tuning: Tuning, out: Path, *, callbacks: Sequence[Any] = ()) -> Mapping[str, Any]:
     """Fine-tunes and writes a run into `out`; goes on behind the last whole checkpoint of an interrupted run.
+
+    callbacks: TRL's TrainerCallbacks that watch the run. One with a method `record()` adds what it returns, a
+    mapping, to the run's record.
 
     Returns the run's record (`training.json`), also where the run was finished before. Raises InputError for
     anything wrong with model, data, settings or `out`, before anything is written, and RunError where training
@@ -130,10 +133,14 @@ def tune(tuning: Tuning, out: Path) -> Mapping[str, Any]:
             lora=tuning.lora.as_peft() if tuning.lora else None,
             cpu=device == "cpu",
             allow_truncated=tuning.allow_truncated,
+            callbacks=callbacks,
         )
     _train(trainer, tuning, out)
     _save_model(trainer, out / MODEL)
     record = _record(trainer, tuning, notes, settings, time.monotonic() - start)
+    for callback in callbacks:
+        if hasattr(callback, "record"):
+            record |= callback.record()
     write_json(out / TRAINING, record)
     (out / PROGRESS).unlink(missing_ok=True)
     if not keeps_checkpoints(tuning.arguments):

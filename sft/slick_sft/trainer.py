@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,14 @@ def build_trainer(
     lora: dict[str, Any] | None = None,
     cpu: bool,
     allow_truncated: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[CheckedTrainer, list[str]]:
     """A trainer that is ready to train, and the notes that TRL had to say about model and data.
 
     arguments: fields of SFTConfig. lora: fields of peft's LoraConfig, None for full fine-tuning. Raises InputError
     for settings, data or a model that TRL will not take, and for rows that do not fit in max_length (unless
-    `allow_truncated`).
+    `allow_truncated`). callbacks: what else watches the run; they come before the mark on a checkpoint, so that
+    what they write of it is there once the checkpoint counts.
     """
     import torch
     from datasets import Dataset
@@ -115,7 +117,7 @@ def build_trainer(
                 train_dataset=Dataset.from_list(list(data.rows)),
                 processing_class=tokenizer,
                 peft_config=_lora_config(lora),
-                callbacks=[MarkGood()],
+                callbacks=[*callbacks, MarkGood()],
             )
     except (ValueError, TypeError, OSError, KeyError, ImportError) as error:
         raise InputError(f"{model}: TRL cannot set up this training run: {error}") from error

@@ -505,6 +505,29 @@ def test_the_record_names_arm_and_recipe(tuning: Callable[..., Tuning], tmp_path
     assert tuning(data=mixed, arm="mine").label == "mine"
 
 
+def test_callbacks_watch_the_run_and_add_to_its_record(tuning: Callable[..., Tuning], tmp_path: Path) -> None:
+    """A TRL callback sees every step, is done with a checkpoint before it is marked, and its record is kept."""
+    from transformers import TrainerCallback
+
+    seen: list[tuple[str, int, bool]] = []
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            seen.append(("step", state.global_step, kwargs["model"].training))
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            marked = Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete"
+            seen.append(("save", state.global_step, marked.exists()))
+
+        def record(self) -> dict[str, Any]:
+            return {"watched": len(seen)}
+
+    record = tune(tuning("save_steps=2", flags={"max_steps": 2}), tmp_path / "run", callbacks=[Watch()])
+    assert seen == [("step", 1, True), ("step", 2, True), ("save", 2, False)]
+    assert record["watched"] == 3
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["watched"] == 3
+
+
 def test_output_is_one_bar(tuning: Callable[..., Tuning], tmp_path: Path, capfd: Any) -> None:
     """A run prints one progress bar on stderr and nothing else: no logs, no warnings."""
     tune(tuning("logging_steps=1", arm="mine"), tmp_path / "run")
