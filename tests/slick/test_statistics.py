@@ -20,8 +20,11 @@ from slick.statistics import (
     design_effect,
     paired_difference,
     seeds_difference,
+    seeds_variance,
     share_error,
+    t_value,
     tango,
+    tango_statistic,
     wilson,
     z_value,
 )
@@ -426,3 +429,67 @@ def test_a_higher_level_is_a_wider_interval(lost: int, gained: int, n: int) -> N
     for (low, high), (wider_low, wider_high) in pairwise(inner_to_outer):
         assert wider_low <= low
         assert high <= wider_high
+
+
+def shifted_runs(seeds: int) -> Scores:
+    """Runs that differ in nothing but their level, so far that facts hardly matter beside them."""
+    return np.array([np.arange(4000) < 1000 * (s + 1) for s in range(seeds)]).astype(float)
+
+
+def test_a_fixed_control_lends_no_degrees_of_freedom() -> None:
+    """Where seeds are nearly all the noise, a base model leaves S - 1, and a control of S seeds about 2(S - 1)."""
+    runs = shifted_runs(3)
+    assert seeds_variance(runs, runs[1:2]).df == pytest.approx(2, rel=0.02)
+    assert seeds_variance(runs, runs).df == pytest.approx(4, rel=0.02)
+
+
+def test_the_parts_of_the_variance_add_up() -> None:
+    """Facts, and what seeds add beyond them; a gap that seeds do not explain adds nothing, never less."""
+    rng = np.random.default_rng(5)
+    treated, control = rng.integers(0, 2, (3, 60)).astype(float), rng.integers(0, 2, (3, 60)).astype(float)
+    found = seeds_variance(treated, control)
+    assert found.total == found.item + found.beyond
+    assert found.beyond == max(0.0, found.run - found.residual) >= 0
+    wider = seeds_variance(treated, control, 2.0)
+    assert wider.item == pytest.approx(2 * found.item)
+    assert wider.run == found.run
+
+
+def test_few_clusters_take_students_quantile() -> None:
+    """Tango's limits at t(4) are those at the level whose normal quantile is as large."""
+    level = 2 * NormalDist().cdf(t.ppf(0.95, 4)) - 1
+    few, wide = tango(7, 1, 21, 0.90, df=4), tango(7, 1, 21, level)
+    assert few is not None
+    assert wide is not None
+    assert limits(few.interval) == pytest.approx(limits(wide.interval), abs=1e-9)
+    assert t_value(0.9, math.inf) == z_value(0.9)
+    assert t_value(0.9, 4) == pytest.approx(2.1318, abs=1e-4)
+
+
+def test_the_limits_are_where_the_statistic_is_the_quantile() -> None:
+    """Tango's statistic at the lower limit is +z, at the upper -z."""
+    found = tango(25, 28, 618)
+    assert found is not None
+    low, high = limits(found.interval)
+    assert tango_statistic(28, 25, 618, low) == pytest.approx(z_value(0.9), abs=1e-6)
+    assert tango_statistic(28, 25, 618, high) == pytest.approx(-z_value(0.9), abs=1e-6)
+
+
+def test_strata_take_their_own_means() -> None:
+    """Clusters that are alike only because their relation is have no design effect once the relations are fixed."""
+    rng = np.random.default_rng(6)
+    relation = np.repeat([0, 1], 400)
+    values = np.where(relation == 0, rng.random(800) < 0.1, rng.random(800) < 0.9).astype(float).tolist()
+    clusters = [i // 4 for i in range(800)]
+    assert design_effect(values, clusters) > 2
+    assert design_effect(values, clusters, relation.tolist()) == pytest.approx(1.0, abs=0.25)
+
+
+def test_as_many_strata_as_values_say_nothing() -> None:
+    """Every value its own stratum leaves no deviation to judge by: 1."""
+    assert design_effect([1.0, 0.0, 1.0, 0.0], "aabb", range(4)) == 1.0
+
+
+def test_an_interval_has_a_json_form() -> None:
+    """Its limits and its level."""
+    assert Interval(-0.5, 0.5).as_dict() == {"low": -0.5, "high": 0.5, "level": 0.9}
