@@ -12,7 +12,8 @@ import torch
 
 from slick.batches import Tokens
 from slick.errors import RunError
-from slick.shared_prefix import SharedPrefix
+from slick.fan import Fan
+from slick.shared_prefix import Running, SharedPrefix
 from slick.walk import NOT_NUMBERS
 
 # More than the top k are looked up, so that logits which tie with the k-th are seen.
@@ -57,20 +58,34 @@ def decode(
     every prompt is continued `samples` times, from one prefill; answers come prompt after prompt.
     """
     samples = 1 if numbers is None else numbers.shape[1]
-    logits, running = model.start(prompts, prefixes, 1, more=length)
+    fanned = samples > 1 and model.fans
+    logits, running = model.start(prompts, prefixes, 1, more=length * samples if fanned else length)
     logits = logits[:, 0]
-    written: list[list[int]] = [[] for _ in range(len(prompts) * samples)]
+    if sampling is None or numbers is None:
+        return _in_rows(model, logits, running, length, ended, lambda rows, _: rows.argmax(-1))
+    draws = torch.from_numpy(numbers).to(logits.device)
+    if fanned:
+        return _side_by_side(model, logits, running, ended, sampling, draws)
+    copies = torch.arange(len(prompts), device=logits.device).repeat_interleave(samples)
+    running, logits, draws = running.select(copies, running.filled + length), logits[copies], draws.flatten(0, 1)
+    return _in_rows(model, logits, running, length, ended, lambda rows, of: draw(rows, sampling, draws[of]))
+
+
+def _in_rows(
+    model: SharedPrefix,
+    logits: torch.Tensor,
+    running: Running,
+    length: int,
+    ended: Ended,
+    choose: Callable[[torch.Tensor, Any], torch.Tensor],
+) -> list[list[int]]:
+    """One continuation a row. choose: logits, and (rows, place) that they belong to, to tokens."""
+    written: list[list[int]] = [[] for _ in range(len(logits))]
     alive = list(range(len(written)))
-    draws = None if numbers is None else torch.from_numpy(numbers.reshape(len(written), -1)).to(logits.device)
-    if samples > 1:
-        copies = torch.arange(len(prompts), device=logits.device).repeat_interleave(samples)
-        running, logits = running.select(copies, running.filled + length), logits[copies]
+    numbers = torch.arange(len(written), device=logits.device)
     for place in range(length):
-        best, chosen = logits.max(-1)  # a NaN would be the largest
-        if not bool(best.isfinite().all()):
-            raise RunError(NOT_NUMBERS)
-        if sampling is not None and draws is not None:
-            chosen = draw(logits, sampling, draws[:, place])
+        _check(logits)
+        chosen = choose(logits, (numbers, place))
         tokens = chosen.tolist()
         going = []
         for row, i in enumerate(alive):
@@ -83,14 +98,66 @@ def decode(
         # Rows whose answer has ended are computed along, until they are half of all.
         if 2 * len(going) <= len(alive):
             kept = torch.tensor(going, device=logits.device)
-            running, chosen = running.select(kept, running.mask.shape[1]), chosen[kept]
-            draws = None if draws is None else draws[kept]
+            running, chosen, numbers = running.select(kept, running.mask.shape[1]), chosen[kept], numbers[kept]
             alive = [alive[row] for row in going]
         else:
             still = set(going)
             alive = [i if row in still else -1 for row, i in enumerate(alive)]
         logits = model.step(running, chosen)
     return written
+
+
+def _side_by_side(
+    model: SharedPrefix,
+    logits: torch.Tensor,
+    running: Running,
+    ended: Ended,
+    sampling: Sampling,
+    draws: torch.Tensor,
+) -> list[list[int]]:
+    """As many continuations a row as draws (rows × samples × length) has; they come row after row."""
+    rows, samples, length = draws.shape
+    fan = Fan(model, running, samples, length)
+    written: list[list[int]] = [[] for _ in range(rows * samples)]
+    # Row by row of the batch: which prompt it is, and the samples of it that go on.
+    prompts, going = list(range(rows)), [list(range(samples)) for _ in range(rows)]
+    logits = logits[:, None].expand(rows, samples, logits.shape[1])
+    for place in range(length):
+        _check(logits)
+        which = _filled(going, fan.nobody, logits.device)
+        numbers = draws[torch.tensor(prompts, device=logits.device)[:, None], which.clamp(max=samples - 1), place]
+        chosen = draw(logits.flatten(0, 1), sampling, numbers.flatten()).view(which.shape)
+        columns: list[list[int]] = []
+        for prompt, some, tokens in zip(prompts, going, chosen.tolist(), strict=True):
+            texts = [written[prompt * samples + j] for j in some]
+            for text, token in zip(texts, tokens[: len(some)], strict=True):
+                text.append(token)
+            columns.append([column for column, text in enumerate(texts) if not ended(text)])
+        left = [row for row, some in enumerate(columns) if some]
+        if not left or place == length - 1:
+            break
+        going = [[some[column] for column in of] for some, of in zip(going, columns, strict=True)]
+        # Rows that have no sample left are computed along, until they are half of all.
+        if 2 * len(left) <= len(going):
+            rest = torch.tensor(left, device=logits.device)
+            fan.keep(rest, length - place - 1)
+            chosen = chosen[rest]
+            prompts, going = [prompts[row] for row in left], [going[row] for row in left]
+            columns = [columns[row] for row in left]
+        tokens = chosen.gather(1, _filled(columns, 0, logits.device))
+        logits = fan.step(_filled(going, fan.nobody, logits.device), tokens)
+    return written
+
+
+def _filled(rows: Sequence[Sequence[int]], filler: int, device: torch.device) -> torch.Tensor:
+    """Rows of different lengths as one table."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows], device=device)
+
+
+def _check(logits: torch.Tensor) -> None:
+    if not bool(logits.amax(-1).isfinite().all()):  # a NaN would be the largest
+        raise RunError(NOT_NUMBERS)
 
 
 def draw(logits: torch.Tensor, sampling: Sampling, numbers: torch.Tensor) -> torch.Tensor:

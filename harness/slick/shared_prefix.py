@@ -17,6 +17,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from slick.batches import Tokens
+from slick.fan import Fan
 
 # Bytes of keys and values that are kept of prefixes: of a chunk of facts all sets, unless the model is a large one.
 KEPT_BYTES = 2**29
@@ -96,7 +97,8 @@ class Running:
 class SharedPrefix:
     """A model that computes shared prefixes once.
 
-    reason: why it cannot, or "". window: the longest row for which it can; None for any.
+    reason: why it cannot, or "". window: the longest row for which it can; None for any. fans: whether it also
+    computes a row's continuations side by side (see `slick.fan`).
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class SharedPrefix:
         self._layers, self.window, self.reason = self._kind()
         if not self.reason:
             self.reason = self._tried()
+        self.fans = not self.reason and "position_ids" in self._takes and self._tried_fan()
 
     def serves(self, longest: int) -> bool:
         """Whether rows of so many tokens (those to come included) can share what they have in common."""
@@ -157,6 +160,29 @@ class SharedPrefix:
     def branch(self, running: Running, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """As `step`, but each row's new token sees what `mask` says (rows × slots, itself the last)."""
         return self._forward(Running(running.cache, mask), tokens[:, None], 1)[:, 0]
+
+    def forward_seeing(
+        self, cache: Cache, ids: torch.Tensor, sees: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
+        """The logits (rows × m × vocabulary, float32) of m new tokens a row, each seeing what `sees` says.
+
+        ids, positions: rows × m. sees: rows × m × slots, the new ones included, true or false.
+        """
+        mask = sees[:, None]
+        if getattr(self.model.config, "_attn_implementation", "") != "sdpa":
+            # All but torch's own attention add the mask to the scores.
+            dtype = next(self.model.parameters()).dtype
+            mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+        with torch.no_grad(), self.autocast():
+            logits = self.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                **self._last(ids.shape[1]),
+            ).logits
+        return logits.float()
 
     def whole(self, rows: Sequence[Tokens], keep: int) -> torch.Tensor:
         """The logits at the last `keep` places of each row, everything computed anew, without any cache."""
@@ -269,12 +295,10 @@ class SharedPrefix:
         A long and a short row, so that what counts slots and not tokens is put out by the padding; then a token
         behind each, and a branch from the middle of the long one.
         """
-        longest = _TRIED if self.window is None else min(_TRIED, self.window - 3)
-        if longest < _LEAST_TRIED:
+        tokens = self._trial_tokens()
+        if len(tokens) < _LEAST_TRIED:
             return f"its attention reaches back {self.window} tokens only"
-        draw = torch.Generator().manual_seed(0)
-        tokens = torch.randint(0, self.model.config.get_text_config().vocab_size, (longest,), generator=draw).tolist()
-        long, short, branch = tuple(tokens), tuple(tokens[:10]), (*tokens[: longest - 3], 3)
+        long, short, branch = tokens, tokens[:10], (*tokens[:-3], 3)
         try:
             first, running = self.start([long, short], [8, 8], 1, more=2)
             second = self.step(running, torch.tensor([1, 2], device=first.device))
@@ -286,8 +310,39 @@ class SharedPrefix:
         except Exception as error:  # a model's own code may refuse a cache or a mask in any way
             return f"it refuses a shared cache ({type(error).__name__}: {error})"
         finally:
-            self._prefixes.clear()
-            self._kept, self._buffer, self._room = 0, None, (0, 0)
+            self._forget()
+        return self._differs(shared, anew)
+
+    def _tried_fan(self) -> bool:
+        """Whether two continuations a row, side by side, have the logits that they have alone."""
+        tokens = self._trial_tokens()
+        long, short = tokens, tokens[:10]
+        try:
+            first, running = self.start([long, short], [8, 8], 1, more=4)
+            fan = Fan(self, running, many=2, length=2)
+            number = torch.tensor([[0, 1], [0, 1]], device=first.device)
+            both = [fan.step(number, 2 * place + number + 1) for place in range(2)]
+            beside = torch.stack(both, 2).flatten(0, 2)
+            rows = [(*row, *range(k + 1, k + 2 * n, 2)) for row in (long, short) for k in (0, 1) for n in (1, 2)]
+            anew = torch.cat([self.whole([row], 1)[0] for row in rows])
+        except Exception:  # a model's own code may refuse such a mask in any way
+            return False
+        finally:
+            self._forget()
+        return not self._differs(beside, anew)
+
+    def _trial_tokens(self) -> Tokens:
+        longest = _TRIED if self.window is None else min(_TRIED, self.window - 3)
+        draw = torch.Generator().manual_seed(0)
+        size = self.model.config.get_text_config().vocab_size
+        return tuple(torch.randint(0, size, (max(longest, 0),), generator=draw).tolist())
+
+    def _forget(self) -> None:
+        self._prefixes.clear()
+        self._kept, self._buffer, self._room = 0, None, (0, 0)
+
+    def _differs(self, shared: torch.Tensor, anew: torch.Tensor) -> str:
+        """By how much logits differ from those computed anew, if by more than rounding does."""
         if not bool(anew.isfinite().all()):
             return ""  # not the sharing's fault; whoever reads the logits says so
         exact = next(self.model.parameters()).dtype in (torch.float32, torch.float64) and self.autocast is nullcontext

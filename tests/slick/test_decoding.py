@@ -104,6 +104,43 @@ def test_a_sample_does_not_hang_on_its_company(random_model: Any, kind: str) -> 
     assert _samples(shared, PROMPTS, 2, later) == [samples[4:] for samples in many]
 
 
+@pytest.mark.parametrize("kind", ["Llama", "GPT2"])
+def test_samples_side_by_side_are_those_of_rows_of_their_own(random_model: Any, kind: str) -> None:
+    """Samples end one by one and whole prompts before others; some models need a row for each sample."""
+    shared = SharedPrefix(random_model(kind), 0)
+
+    def ended(written: Sequence[int]) -> bool:
+        return written[-1] % 9 == 0 or (len(written) > 1 and written[0] % 5 == 1)
+
+    numbers = np.stack([uniforms(SAMPLING, str(prompt), 7, 9) for prompt in PROMPTS])
+    assert shared.fans
+    beside = decode(shared, PROMPTS, SHARED, 9, ended, SAMPLING, numbers)
+    shared.fans = False
+    assert beside == decode(shared, PROMPTS, SHARED, 9, ended, SAMPLING, numbers)
+    assert {1, 2, 9} <= set(map(len, beside))
+    assert all(not ended(sample[:end]) for sample in beside for end in range(1, len(sample)))
+
+
+def test_prompts_that_have_no_sample_left_are_left_out(random_model: Any) -> None:
+    """A batch of samples shrinks in its rows and in the samples of each, and stops where all have ended."""
+    model = random_model("Llama")
+    shared = SharedPrefix(model, 0)
+    whole = _samples(shared, PROMPTS[:4], 3)
+    flat = [sample for samples in whole for sample in samples]
+    # Samples of the prompts 0 to 3 end after so many tokens.
+    ends = [1, 1, 1, 2, 2, 1, 1, 4, 1, 6, 6, 3]
+    stops = [sample[:end] for sample, end in zip(flat, ends, strict=True)]
+    shapes: list[tuple[int, ...]] = []
+    handle = model.register_forward_pre_hook(
+        lambda _, __, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    numbers = np.stack([uniforms(SAMPLING, str(prompt), 3, 6) for prompt in PROMPTS[:4]])
+    found = decode(shared, PROMPTS[:4], SHARED[:4], 6, lambda written: list(written) in stops, SAMPLING, numbers)
+    handle.remove()
+    assert found == [sample[:end] for sample, end in zip(flat, ends, strict=True)]
+    assert shapes[1:] == [(4, 3), (2, 3), (2, 2), (1, 2), (1, 2)]
+
+
 def test_other_seeds_draw_other_samples(random_model: Any) -> None:
     """And the same seed the same ones."""
     shared = SharedPrefix(random_model("Llama"), 0)
