@@ -294,9 +294,9 @@ def _table(result: Mapping[str, Any]) -> str:
         "tokens, so that all samples of",
         f"all facts are drawn, {answered / 1e9:.0f} GFLOP a fact in its weights alone: at this machine's rate of large "
         f"products {wide['matmul_flop_per_s'] / answered:.1f} facts a second,",
-        f"{wide['matmul_flop_per_s'] / answered / wide['stock_facts_per_s']:.0f} times stock lm-eval, would be the end. "
-        "Exact stops at the products' rate for rows of a few tokens and at the keys",
-        "and values that are copied in front of them.",
+        f"{wide['matmul_flop_per_s'] / answered / wide['stock_facts_per_s']:.0f} times stock lm-eval, would be "
+        "the end. Exact stops at the products' rate for",
+        "rows of a few tokens and at the keys and values that are copied in front of them.",
     ]
     return "\n".join(lines) + "\n"
 
