@@ -14,8 +14,10 @@ from slick.prompts import DEFAULT_FORM
 
 if TYPE_CHECKING:
     from slick.facts import Fact
+    from slick_sft.held_out import HeldOut
     from slick_sft.organism import OrganismConfig
-    from slick_sft.recipes import MixRow, Recipe
+    from slick_sft.recipe import Recipe
+    from slick_sft.recipes import MixRow
 
 
 def mix(
@@ -26,14 +28,47 @@ def mix(
     ] = None,
     category: Annotated[Category | None, typer.Option(help="Rows of this category alone.")] = None,
     natural: Annotated[bool, typer.Option("--natural", help="Categories in the shares they have.")] = False,
+    recipe: Annotated[
+        str, typer.Option(metavar="FILE|NAME", help="A recipe in YAML, or its name, such as unknown-50-zero-weight.")
+    ] = "",
+    shares: Annotated[
+        str, typer.Option(help="Shares by category, such as MaybeKnown=0.6,Unknown=0.4; they add up to 1.")
+    ] = "",
+    cap: Annotated[float | None, typer.Option(help="Largest share of Unknown rows in any relation.")] = None,
+    without: Annotated[
+        list[Category], typer.Option(help="Take the rows of this category out of the mix; repeatable.")
+    ] = [],  # noqa: B006  typer copies it
+    idk: Annotated[bool, typer.Option("--idk", help='Unknown rows answer "I don\'t know".')] = False,
+    zero_weight: Annotated[
+        bool, typer.Option("--zero-weight", help="Unknown rows stay and weigh nothing: the control arm.")
+    ] = False,
+    weights: Annotated[
+        str, typer.Option(help="Weights of rows, such as Unknown=0.2, or of their P_Correct, such as 1-p_greedy.")
+    ] = "",
+    stages: Annotated[
+        str, typer.Option(help="Categories trained one after the other, such as MaybeKnown,HighlyKnown+WeaklyKnown.")
+    ] = "",
+    replay: Annotated[
+        str, typer.Option(metavar="N[:CATEGORY]", help="N rows more, HighlyKnown ones, strewn among the others.")
+    ] = "",
+    patch: Annotated[str, typer.Option(metavar="N[:CATEGORY]", help="N rows more, Known ones, as a last stage.")] = "",
+    name: Annotated[str, typer.Option(help="The recipe's name; by what it does if not given.")] = "",
     size: Annotated[
-        int, typer.Option(help="Rows in all; if not given, the sum of each relation's smallest category.", min=0)
+        int, typer.Option(help="Rows of the mix; if not given, the sum of each relation's smallest category.", min=0)
     ] = 0,
     split: o.Split = "",
     relations: o.Relations = "",
     allow_split: Annotated[
         list[str], typer.Option(help="Train on facts of this split too, though models are scored on it; repeatable.")
     ] = [],  # noqa: B006  typer copies it
+    held_out: Annotated[
+        list[str],
+        typer.Option(help="Facts, or a probe, whose subjects must not be trained on; repeatable."),
+    ] = [],  # noqa: B006  typer copies it
+    model: Annotated[str, typer.Option(help="The model to be tuned; refuses knowledge of another.")] = "",
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Mix by the knowledge of another model; a note stays in the set.")
+    ] = False,
     form: Annotated[
         str, typer.Option(help="The training form; holds {question}; \\n is a line break.")
     ] = DEFAULT_FORM.replace("\n", "\\n"),
@@ -42,34 +77,67 @@ def mix(
     ] = False,
     seed: o.Seed = 0,
 ) -> None:
-    """Mix a fine-tuning set by what the model knows: X % Unknown, one category, or the natural shares.
+    """Mix a fine-tuning set by what the model knows: shares of categories, and what is done with the rows.
 
-    Every recipe takes the same number of rows from each relation. The set is ready for TRL (train.jsonl and a
-    `datasets` directory); sidecar.jsonl says of each row its fact, category and P_Correct.
+    Every recipe takes the same number of rows from each relation, and none whose subject is held out. The set is
+    ready for TRL (train.jsonl and a `datasets` directory); sidecar.jsonl says of each row its fact, category,
+    P_Correct, weight and stage. Recipe files: docs/recipes.md.
 
     \b
-    Example:
+    Examples:
       slick mix --knowledge runs/probe --unknown 0.5 --out sets/half
+      slick mix --knowledge runs/probe --recipe recipe.yaml --out sets/mine
     """
+    from slick.files import mapping_of
     from slick.knowledge_file import read_knowledge
-    from slick_sft.formats import write_mix
-    from slick_sft.recipes import chosen_facts
+    from slick.provenance import check_model, fingerprint
+    from slick_sft.formats import check_knowledge_model, write_mix
+    from slick_sft.held_out import held_out_facts, read_held_out, without_held_out
+    from slick_sft.recipe_file import settings_of_options
+    from slick_sft.recipes import chosen_facts, remarks
     from slick_sft.recipes import mix as mix_rows
 
-    recipe = _recipe(unknown, category, natural)
+    settings = settings_of_options(
+        unknown=unknown,
+        category=category,
+        natural=natural,
+        shares=shares,
+        cap=cap,
+        without=without,
+        idk=idk,
+        zero_weight=zero_weight,
+        weights=weights,
+        stages=stages,
+        replay=replay,
+        patch=patch,
+        name=name,
+    )
+    described = _recipe(recipe, settings, size)
+    notes = []
     read = read_knowledge(knowledge)
+    if model:
+        check_model(model)
+        recorded = mapping_of(read.provenance.get("model"))
+        notes.append(check_knowledge_model(knowledge, recorded, fingerprint(model), allow_mismatch=allow_mismatch))
     chosen = chosen_facts(read.knowledge, split=split, relations=relations)
-    rows = mix_rows(chosen, recipe, seed, size=size or None, allow_splits=allow_split)
+    held = held_out_facts((k.fact for k in read.knowledge), allow_split)
+    for source in held_out:
+        held += read_held_out(source, allow_split)
+    kept, out_of_training = without_held_out(chosen, held, allow_split)
+    rows = mix_rows(kept, described, seed, allow_splits=allow_split)
+    notes = [note for note in [*notes, *remarks(rows, described, kept)] if note]
     write_mix(
         out,
         rows,
-        recipe,
+        described,
         seed,
         form=form.replace("\\n", "\n"),
         conversational=conversational,
         provenance=read.provenance,
+        held_out=out_of_training,
+        notes=notes,
     )
-    _print_mix(recipe, rows, chosen)
+    _print_mix(described, rows, kept, out_of_training, notes)
     print(out)
 
 
@@ -184,13 +252,22 @@ def build(
     print(out / ORGANISM)
 
 
-def _recipe(unknown: float | None, category: Category | None, natural: bool) -> Recipe:
-    from slick.errors import InputError
-    from slick_sft.recipes import Recipe
+def _recipe(given: str, settings: Mapping[str, Any], size: int) -> Recipe:
+    """The recipe in a file or of a name, or that of the options; --size has the last word."""
+    from dataclasses import replace
 
-    if sum([unknown is not None, category is not None, natural]) != 1:
-        raise InputError("which recipe? give one of --unknown SHARE, --category NAME, --natural")
-    return Recipe(category=category) if unknown is None else Recipe.share(unknown)
+    from slick.errors import InputError
+    from slick_sft.recipe_file import read_recipe, recipe_of
+
+    if given and settings:
+        named = ", ".join(f"--{key.replace('_', '-')}" for key in settings)
+        raise InputError(f"--recipe {given} says all of the recipe: leave out {named}, or write it into the file")
+    if not given and not settings.keys() & {"unknown", "category", "natural", "shares"}:
+        raise InputError(
+            "which recipe? give one of --unknown SHARE, --category NAME, --natural, --shares, --recipe FILE"
+        )
+    recipe = read_recipe(given) if given else recipe_of(settings, "these options")
+    return replace(recipe, size=size or recipe.size)
 
 
 def _organism(facts: Sequence[Fact] | None, *, width: int | None, **sizes: int | None) -> OrganismConfig | None:
@@ -209,19 +286,42 @@ def _organism(facts: Sequence[Fact] | None, *, width: int | None, **sizes: int |
     return replace(OrganismConfig() if facts is None else size_for(len(facts)), **given)
 
 
-def _print_mix(recipe: Recipe, rows: Sequence[MixRow], chosen: Sequence[Knowledge]) -> None:
+def _print_mix(
+    recipe: Recipe,
+    rows: Sequence[MixRow],
+    chosen: Sequence[Knowledge],
+    held_out: HeldOut,
+    notes: Sequence[str],
+) -> None:
+    from collections import Counter
+
     from slick.knowledge import CATEGORIES
     from slick.terminal import print_table
-    from slick_sft.recipes import category_counts_by_relation, category_table, missing_categories
+    from slick_sft.recipes import category_table, stage_sizes
+    from slick_sft.sizes import category_counts_by_relation, missing_categories
 
     table = category_table(rows)
     lines = [(r, *(f"{of[c]:,}" for c in CATEGORIES), f"{sum(of.values()):,}") for r, of in table.items()]
     totals = [sum(of[c] for of in table.values()) for c in CATEGORIES]
     lines.append(("all", *(f"{n:,}" for n in totals), f"{len(rows):,}"))
     print_table(f"{recipe.name}: {len(rows):,} rows", ("", *CATEGORIES, "rows"), lines)
+    roles = Counter(str(row.role) for row in rows)
+    if len(roles) > 1:
+        print("rows by role: " + ", ".join(f"{n:,} {role}" for role, n in roles.most_common()))
+    if len(stages := stage_sizes(rows)) > 1:
+        print("rows by stage, in order: " + ", ".join(f"{n:,}" for n in stages))
+    if recipe.weights is not None:
+        weights = sorted(row.weight for row in rows)
+        print(f"weights: from {weights[0]:g} to {weights[-1]:g}, mean {sum(weights) / len(weights):.3g}")
     for relation, missing in missing_categories(category_counts_by_relation(chosen)).items():
         if relation not in table:
             print(f"note: {relation} gives no rows, since none of its facts is {' or '.join(missing)}")
+    if held_out.dropped:
+        dropped = ", ".join(f"{relation} {n:,}" for relation, n in held_out.dropped.items())
+        total = sum(held_out.dropped.values())
+        print(f"note: {total:,} facts were left out, since their subjects are held out ({dropped})")
+    for note in notes:
+        print(f"note: {note}")
 
 
 def _print_tune(record: Mapping[str, Any], out: Path) -> None:

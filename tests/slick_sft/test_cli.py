@@ -94,7 +94,7 @@ def test_every_recipe_has_a_flag(probe: Path, tmp_path: Path, recipe: list[str],
     ("arguments", "message"),
     [
         ([], "which recipe? give one of --unknown SHARE, --category NAME, --natural"),
-        (["--unknown", "0.5", "--natural"], "which recipe?"),
+        (["--unknown", "0.5", "--natural"], "give one of unknown, category, shares, natural"),
         (["--unknown", "50"], "expected a share from 0 to 1"),
         (["--unknown", "0.5"], "2 facts of split 'test'"),
         (["--unknown", "0.5", "--split", "dev"], "split 'dev': found 'test' (2), 'train' (28)"),

@@ -13,7 +13,8 @@ from slick.facts import Fact
 from slick.knowledge import Knowledge
 from slick.prompts import DEFAULT_FORM, Chat, form_prompt
 from slick_sft.formats import TrainingSet, read_mix, read_training_set, write_mix
-from slick_sft.recipes import MixRow, Recipe, mix
+from slick_sft.recipe import Recipe
+from slick_sft.recipes import MixRow, mix
 
 PROVENANCE = {"model": {"name": "base", "weights": "ab"}, "facts": {"digest": "cd"}, "backend": {"name": "hf"}}
 

@@ -13,16 +13,9 @@ from hypothesis import strategies as st
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES, KNOWN, Category, Chances, Knowledge
-from slick_sft.recipes import (
-    Recipe,
-    category_counts_by_relation,
-    category_table,
-    chosen_facts,
-    largest_remainder,
-    missing_categories,
-    mix,
-    relation_sizes,
-)
+from slick_sft.recipe import Recipe
+from slick_sft.recipes import category_table, chosen_facts, mix
+from slick_sft.sizes import category_counts_by_relation, largest_remainder, missing_categories, relation_sizes
 
 COUNTS = {
     Category.HIGHLY_KNOWN: (10, 0),
