@@ -23,6 +23,7 @@ from slick.runs import PROGRESS, differences
 from slick.training import TRAINING
 from slick_sft.arguments import Arguments, decisive, keeps_checkpoints, public
 from slick_sft.formats import TrainingSet
+from slick_sft.watched import Watch
 
 SCHEMA = 1
 MODEL = "model"
@@ -56,7 +57,8 @@ class Tuning:
     """Everything that a tuned model depends on.
 
     arguments: SFTConfig fields, as `sft_arguments` returns them. lora: None for full fine-tuning. arm: the label
-    of the run's arm. device: "cpu", "cuda", or "" for a GPU where there is one.
+    of the run's arm. device: "cpu", "cuda", or "" for a GPU where there is one. watch: what is measured on the way,
+    None for nothing; it changes nothing of what is trained, but its stop rule ends it early.
     """
 
     model: str
@@ -66,6 +68,7 @@ class Tuning:
     arm: str = ""
     device: str = ""
     allow_truncated: bool = False
+    watch: Watch | None = Watch()
 
     @property
     def label(self) -> str:
@@ -86,6 +89,7 @@ class Tuning:
             "arm": self.label,
             "device": self.device,
             "allow_truncated": self.allow_truncated,
+            "watch": self.watch.settings() if self.watch else None,
         }
 
     def arm_key(self) -> str:
@@ -99,6 +103,7 @@ class Tuning:
                 "arguments": decisive(self.arguments),
                 "lora": self.lora.as_peft() if self.lora else None,
                 "allow_truncated": self.allow_truncated,
+                **({"watch": self.watch.settings()} if self.watch and self.watch.stop else {}),
             }
         )
 
@@ -118,6 +123,8 @@ def tune(tuning: Tuning, out: Path, *, callbacks: Sequence[Any] = ()) -> Mapping
     start = time.monotonic()
     _check_base(tuning.model)
     device = _device(tuning.device)
+    if tuning.watch:
+        tuning.watch.check(tuning.model)
     settings = tuning.settings()
     if (finished := _finished(out, settings)) is not None:
         return finished
@@ -135,8 +142,12 @@ def tune(tuning: Tuning, out: Path, *, callbacks: Sequence[Any] = ()) -> Mapping
             allow_truncated=tuning.allow_truncated,
             callbacks=callbacks,
         )
+        callbacks = [*callbacks, *_observers(trainer, tuning, out)]
     _train(trainer, tuning, out)
     _save_model(trainer, out / MODEL)
+    for callback in callbacks:
+        if hasattr(callback, "finish"):
+            callback.finish()
     record = _record(trainer, tuning, notes, settings, time.monotonic() - start)
     for callback in callbacks:
         if hasattr(callback, "record"):
@@ -240,7 +251,19 @@ def _claimed(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
         raise
 
 
+def _observers(trainer: Any, tuning: Tuning, out: Path) -> list[Any]:
+    """What measures the run, where there is anything to watch."""
+    from slick_sft.observer import Observer
+
+    observer = Observer(trainer, tuning.watch, tuning.data, out) if tuning.watch else None
+    if observer is None or not observer.sets:
+        return []
+    trainer.add_callback(observer)
+    return [observer]
+
+
 def _train(trainer: Any, tuning: Tuning, out: Path) -> None:
+    from slick_sft.observer import Stopped
     from slick_sft.trainer import Bar, check_weights, last_good_checkpoint
 
     checkpoint = last_good_checkpoint(out / CHECKPOINTS)
@@ -249,6 +272,8 @@ def _train(trainer: Any, tuning: Tuning, out: Path) -> None:
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         check_weights(trainer.model, trainer.state.global_step)
+    except Stopped:
+        pass  # by its rule, before the run was interrupted
     except RunError as error:
         kept = last_good_checkpoint(out / CHECKPOINTS)
         raise RunError(
