@@ -52,7 +52,7 @@ class Reader:
     decode: Callable[[Sequence[int]], str]
 
     def outcome(self, accepted: Accepted, written: Tokens, text: bytes) -> bytes | bool:
-        """Of an answer that has just got its last token, the others reading `text`: right, wrong, or its text so far."""
+        """Of an answer with a new last token, the others reading `text`: right, wrong, or its text so far."""
         vocabulary, token = self.vocabulary, written[-1]
         if not vocabulary.exact:
             if token not in vocabulary.line_ends:

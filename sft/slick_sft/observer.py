@@ -26,7 +26,7 @@ from slick_sft.dynamics import DEV, DYNAMICS, TRAIN, Measurement, append_dynamic
 from slick_sft.early_stop import KNOWN_FALLS, Candidates, best_of
 from slick_sft.fitted import Reader, greedy_right
 from slick_sft.formats import TrainingSet
-from slick_sft.watched import BUDGET, Watch, WatchedSet, affordable, watched_sets
+from slick_sft.watched import BUDGET, Watch, affordable, watched_sets
 
 # Rows of a pass, and logits of one at most.
 _ROWS = 64
@@ -242,7 +242,7 @@ class Observer(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         rows = trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps * trainer.args.world_size
         trained = steps * rows * sum(lengths) / len(lengths)
         times = 1 + max(1, trained / sum(lengths)) + (steps / self.watch.steps if self.watch.steps else 0)
-        return BUDGET * trained / times
+        return float(BUDGET * trained / times)
 
 
 def metrics_of(measured: Measurement) -> dict[str, float]:

@@ -23,7 +23,7 @@ from slick.runs import PROGRESS, differences
 from slick.training import TRAINING
 from slick_sft.arguments import Arguments, decisive, keeps_checkpoints, public
 from slick_sft.formats import TrainingSet
-from slick_sft.watched import Watch
+from slick_sft.watched import TRAINING_ROWS, Watch
 
 SCHEMA = 1
 MODEL = "model"
@@ -68,7 +68,7 @@ class Tuning:
     arm: str = ""
     device: str = ""
     allow_truncated: bool = False
-    watch: Watch | None = Watch()
+    watch: Watch | None = TRAINING_ROWS
 
     @property
     def label(self) -> str:

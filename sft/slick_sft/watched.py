@@ -1,4 +1,4 @@
-"""What is watched while a model is tuned: its training rows by category, and sets of facts that it is not trained on."""
+"""What is watched while a model is tuned: its training rows by category, and facts that it is not trained on."""
 
 from __future__ import annotations
 
@@ -78,6 +78,10 @@ class Watch:
                         f"{facts.name}={facts.source}: holds the knowledge of {facts.model.get('name')}, which is "
                         f"another model than {model}; probe the model that is tuned"
                     )
+
+
+# Nothing but the training rows themselves.
+TRAINING_ROWS = Watch()
 
 
 def read_watch(
