@@ -168,19 +168,45 @@ def tune(
     ] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda; a GPU where there is one if not given.")] = "",
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice; 0 if not given.")] = None,
+    watch: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=KNOWLEDGE",
+            help="Facts to ask at every epoch: a probe of the model; the one named dev decides EARLY_STOP; repeatable.",
+        ),
+    ] = [],  # noqa: B006  typer copies it
+    watch_rows: Annotated[
+        int | None,
+        typer.Option(help="Rows of each watched set at most, 0 for all; what a tenth of the time buys if not given."),
+    ] = None,
+    watch_steps: Annotated[int, typer.Option(help="Ask every so many steps as well.")] = 0,
+    stop: Annotated[
+        str, typer.Option(help="best-dev: end training when dev gets no better. known-falls: when Known facts go.")
+    ] = "",
+    patience: Annotated[int | None, typer.Option(help="Epochs that best-dev waits; 5 if not given.")] = None,
+    dynamics: Annotated[
+        bool, typer.Option("--dynamics/--no-dynamics", help="Ask the training rows of a mix at every epoch as well.")
+    ] = True,
 ) -> None:
     """Fine-tune a model with TRL, loss on the answer only, full or LoRA. Repeat the command to resume it.
 
+    Before the first step and after every epoch it asks the training rows of a mix, and the facts of every --watch,
+    and writes what is answered rightly to dynamics.jsonl. The model at its best on dev is kept as early_stop.
+
     \b
     Example:
-      slick tune --model ./model --data sets/half --learning-rate 1e-5 --epochs 10 --out runs/half
+      slick tune --model ./model --data sets/half --learning-rate 1e-5 --epochs 10 --watch dev=runs/dev --out runs/half
     """
     from slick.errors import InputError
     from slick_sft.arguments import sft_arguments
     from slick_sft.formats import read_training_set
     from slick_sft.train import LoRA, Tuning
     from slick_sft.train import tune as run_tuning
+    from slick_sft.watched import read_watch
 
+    watched = read_watch(watch, rows=watch_rows, steps=watch_steps, stop=stop, patience=patience)
+    if not dynamics and (watch or watch_steps or watch_rows is not None):
+        raise InputError("--no-dynamics measures nothing; leave out --watch, --watch-rows and --watch-steps")
     if method not in ("full", "lora"):
         raise InputError(f"--method {method}: expected full or lora")
     if epochs is not None and max_steps is not None:
@@ -195,7 +221,8 @@ def tune(
         "seed": seed,
     }
     arguments = sft_arguments(flags, settings=set_, config=config, lora=lora is not None)
-    record = run_tuning(Tuning(model, training_set, arguments, lora, arm, device, allow_truncated), out)
+    tuning = Tuning(model, training_set, arguments, lora, arm, device, allow_truncated, watched if dynamics else None)
+    record = run_tuning(tuning, out)
     _print_tune(record, out)
 
 
@@ -331,9 +358,32 @@ def _print_tune(record: Mapping[str, Any], out: Path) -> None:
         f"({record['epochs']:.1f} epochs) at learning rate {record['learning_rate']:g}"
         + ("" if loss is None else f", loss {loss:.3f} at the end")
     )
+    _print_dynamics(record, out)
     for note in record.get("notes", []):
         print(f"note: {note}")
     print(out / "model")
+
+
+def _print_dynamics(record: Mapping[str, Any], out: Path) -> None:
+    """What was measured on the way: the training rows at the end, and where dev was at its best."""
+    from slick.knowledge import KNOWN
+    from slick_sft.dynamics import TRAIN, read_dynamics
+
+    dynamics, early = record.get("dynamics"), record.get("early_stop")
+    if not dynamics:
+        return
+    last = read_dynamics(out)[-1]
+    known, unknown = last.share(TRAIN, KNOWN), last.share(TRAIN, [Category.UNKNOWN])
+    shares = [f"{share:.0%} of {name}" for name, share in (("Known", known), ("Unknown", unknown)) if share is not None]
+    if shares:
+        print(f"fitted at the end: {' and '.join(shares)} training rows, of {last.counts(TRAIN)[1]:,} asked")
+    if early:
+        where = "the base model, before any step" if not early["step"] else f"epoch {early['epoch']:g}"
+        print(f"EARLY_STOP: {where}, with {early['dev_accuracy']:.1%} of dev right")
+        if early["step"]:
+            print(out / "early_stop")
+    if dynamics["stopped"]:
+        print(f"stopped by {dynamics['stopped']['rule']}: {dynamics['stopped']['why']}")
 
 
 def _print_lab(recipe: Mapping[str, Any]) -> None:
