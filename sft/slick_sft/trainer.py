@@ -1,4 +1,4 @@
-"""The edge to TRL: its SFTTrainer with our bar, our checks and our marks on checkpoints. Imports TRL at once."""
+"""The edge to TRL: its SFTTrainer with our batches, our losses, our bar and our checks. Imports TRL at once."""
 
 # ruff: noqa: ARG002  a callback takes what the trainer hands to it
 
@@ -6,34 +6,167 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.logging import MultiProcessAdapter
+from torch.nn.functional import pad
 from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer  # pyright: ignore[reportPrivateImportUsage]  # TRL exports them lazily
 
 from slick.errors import InputError, RunError
+from slick.knowledge import Category
+from slick_sft.batches import Plan, by_stage
+from slick_sft.checkpoints import MarkGood, check_weights, last_good_checkpoint  # noqa: F401
+from slick_sft.distillation import Base
 from slick_sft.formats import TrainingSet
+from slick_sft.loader import IGNORED, Collator, PlannedLoader, PlanSampler, Rows
+from slick_sft.losses import divergence, mean, only_at, target_weight, token_losses, weighted_sum
+from slick_sft.quantised import four_bits
 
-# Stands in a checkpoint once all of it is written and its weights are numbers.
-COMPLETE = "complete"
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+# What the trainer draws batches by that a plan can say; TRL's own loader serves the others.
+_PLANNED = ("random", "sequential")
 
 
 class CheckedTrainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
-    """TRL's trainer; stops at the first loss that is not a number, before it reaches a checkpoint."""
+    """TRL's trainer with planned batches, weighted rows and distillation; stops at a loss that is not a number."""
+
+    # Ours is a mean over the whole step, however many micro-batches it has.
+    loss_is_scaled_for_ga = True
+
+    rows: Rows | None = None
+    stages: tuple[tuple[int, ...], ...] = ()
+    base: Base | None = None
+    distill: float = 0.0
+    # The weight of all target tokens of the step in hand.
+    step_weight: Any = None
+
+    def plan(self) -> Plan:
+        """The rows of each step. A step has the rows of all processes and of all micro-batches that it gathers."""
+        args = self.args
+        size = self._train_batch_size * args.gradient_accumulation_steps * args.world_size
+        seed = args.seed if args.data_seed is None else args.data_seed
+        shuffle = args.train_sampling_strategy == "random"
+        plan = Plan(self.stages, size, 0, seed, shuffle, args.dataloader_drop_last)
+        steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * plan.steps_per_pass)
+        return replace(plan, steps=steps)
+
+    def get_train_dataloader(self) -> Any:
+        if self.rows is None:
+            return super().get_train_dataloader()
+        args = self.args
+        sampler = PlanSampler(
+            self.plan(),
+            accumulation=args.gradient_accumulation_steps,
+            process=args.process_index,
+            processes=args.world_size,
+        )
+        pad = self.processing_class.pad_token_id
+        joins = self.data_collator if self.padding_free or self.data_collator.return_position_ids else None
+        options = {
+            "num_workers": args.dataloader_num_workers,
+            "pin_memory": args.dataloader_pin_memory,
+            "persistent_workers": args.dataloader_persistent_workers,
+            "prefetch_factor": args.dataloader_prefetch_factor,
+        }
+        return PlannedLoader(sampler, Collator(self.rows, pad, args.pad_to_multiple_of, joins), options)
+
+    def _get_num_items_in_batch(self, batch_samples: Any, device: Any) -> Any:
+        """The weight of all target tokens of a step, over its micro-batches and the processes."""
+        if not batch_samples:
+            return None
+        weight = sum(target_weight(batch["labels"], batch.get("weights")) for batch in batch_samples)
+        self.step_weight = self.accelerator.gather(weight.to(device)).sum()
+        return self.step_weight
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        weights, distilled = inputs.pop("weights", None), inputs.pop("distilled", None)
+        if weights is None or not self.own_loss:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs.pop("labels")
+        there = labels[:, 1:] != IGNORED
+        targets = labels[:, 1:][there]
+        inputs["use_cache"] = False
+        if self.aux_loss_enabled:
+            inputs["output_router_logits"] = True
+        # A token is predicted at the one before it.
+        with only_at(self.model, pad(there, (0, 1))):
+            if self.base is None:
+                outputs = model(**inputs, shift_labels=targets[None], fused_lm_head=True)
+                losses, entropy, right = -outputs.log_probs[0], outputs.entropy, outputs.is_top1
+            else:
+                outputs = model(**inputs)
+                losses, entropy, right = token_losses(outputs.logits[0], targets)
+        if self.args.loss_type == "dft":
+            losses = losses * torch.exp(-losses.detach())
+        if self.base is not None:
+            assert distilled is not None
+            losses = losses + self._held(inputs, outputs.logits[0], there, distilled[:, 1:] & there)
+        loss = mean(weighted_sum(losses, weights[:, 1:][there]), num_items_in_batch) * self.args.world_size
+        if self.aux_loss_enabled:
+            loss = loss + self.router_aux_loss_coef * outputs.aux_loss / self.current_gradient_accumulation_steps
+        self._count(there, entropy, right, inputs)
+        return loss
+
+    @property
+    def own_loss(self) -> bool:
+        """Whether the loss is taken at the target tokens alone, by us. These leave it to TRL."""
+        return not self.args.torch_compile and self.label_smoother is None and not _splits_sequences(self.accelerator)
+
+    def _held(self, inputs: Any, logits: Any, there: Any, held: Any) -> Any:
+        """The distillation's loss of each target token; 0 on those that are not held to the base model."""
+        assert self.base is not None
+        losses = logits.new_zeros(len(logits), dtype=torch.float32)
+        if not held.any():
+            return losses
+        base = self.base.logits({k: v for k, v in inputs.items() if k != "use_cache"}, pad(held, (0, 1)))
+        among = held[there]
+        return losses.masked_scatter(among, self.distill * divergence(base, logits[among]))
+
+    def _count(self, there: Any, entropy: Any, right: Any, inputs: Any) -> None:
+        """What TRL logs beside the loss, in one exchange among the processes."""
+        tokens = inputs["attention_mask"].sum() if "attention_mask" in inputs else inputs["position_ids"].numel()
+        sums = [there.sum(), entropy.detach().sum(), right.sum(), torch.as_tensor(tokens, device=there.device)]
+        seen = torch.stack([value.float() for value in sums])[None]
+        targets, entropies, rights, tokens = self.accelerator.gather(seen).sum(0).tolist()
+        self._metrics["train"]["entropy"].append(entropies / max(targets, 1))
+        self._metrics["train"]["mean_token_accuracy"].append(rights / max(targets, 1))
+        self._total_train_tokens += int(tokens)
+        self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         loss = super().training_step(*args, **kwargs)
         if not math.isfinite(loss.item()):
             raise RunError(f"the loss is {loss.item()} at step {self.state.global_step + 1}")
         return loss
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """As transformers counts them; it looks through all modules for it at every step."""
+        if self._weights_counted is None:
+            self._weights_counted = super().floating_point_ops({"input_ids": torch.empty(1)})
+        return int(self._weights_counted * inputs["input_ids"].numel())
+
+    _weights_counted: int | None = None
+
+
+class SkipEmpty(TrainerCallback):  # type: ignore[misc]
+    """No optimiser step where there was nothing to learn: no decay of weights, no momentum. The schedule goes on."""
+
+    def __init__(self, trainer: CheckedTrainer) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        weight = self.trainer.step_weight
+        if weight is not None and not weight > 0:
+            # A gradient of 0 still decays and still moves; optimisers leave a weight without one alone.
+            model.zero_grad(set_to_none=True)
 
 
 class Bar(TrainerCallback):  # type: ignore[misc]
@@ -58,30 +191,6 @@ class Bar(TrainerCallback):  # type: ignore[misc]
             self.bar.close()
 
 
-class MarkGood(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint as good when it is whole: the trainer writes it in place, file by file."""
-
-    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        check_weights(model, state.global_step)
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
-
-
-def check_weights(model: Any, step: int) -> None:
-    """Raises RunError where a trained weight is not a number: a finite loss does not rule it out."""
-    bad = [name for name, weight in model.named_parameters() if weight.requires_grad and not weight.isfinite().all()]
-    if bad:
-        raise RunError(f"{len(bad)} weight tensors hold NaN or infinity after step {step}, such as {bad[0]}")
-
-
-def last_good_checkpoint(checkpoints: Path) -> Path | None:
-    """The newest whole checkpoint; those that a kill left half-written are removed."""
-    found = [(int(m[1]), path) for path in checkpoints.glob("checkpoint-*") if (m := _CHECKPOINT.fullmatch(path.name))]
-    for _, path in found:
-        if not (path / COMPLETE).exists():
-            shutil.rmtree(path)
-    return max(((n, path) for n, path in found if path.exists()), default=(0, None))[1]
-
-
 def build_trainer(
     model: str,
     data: TrainingSet,
@@ -89,41 +198,144 @@ def build_trainer(
     *,
     checkpoints: Path,
     lora: dict[str, Any] | None = None,
+    four_bit: bool = False,
+    distill: float = 0.0,
     cpu: bool,
     allow_truncated: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[CheckedTrainer, list[str]]:
     """A trainer that is ready to train, and the notes that TRL had to say about model and data.
 
-    arguments: fields of SFTConfig. lora: fields of peft's LoraConfig, None for full fine-tuning. Raises InputError
-    for settings, data or a model that TRL will not take, and for rows that do not fit in max_length (unless
-    `allow_truncated`). callbacks: what else watches the run; they come before the mark on a checkpoint, so that
-    what they write of it is there once the checkpoint counts.
+    arguments: fields of SFTConfig. lora: fields of peft's LoraConfig, None for full fine-tuning; four_bit: the base
+    under the adapter in 4 bits. distill: the strength with which Known rows are held to the base model. Raises
+    InputError for settings, data or a model that TRL will not take, for rows that do not fit in max_length (unless
+    `allow_truncated`), and for rows that cannot be weighted, staged or distilled as asked. callbacks: what else
+    watches the run; they come before the mark on a checkpoint, so that what they write of it is there once the
+    checkpoint counts.
     """
-    import torch
     from datasets import Dataset
     from transformers import AutoTokenizer
 
+    known = known_rows(data) if distill else None
     try:
         half = not cpu and not arguments.get("fp16") and torch.cuda.is_bf16_supported()
         machine = {"bf16": half, "dataloader_pin_memory": not cpu, "use_cpu": cpu}
         config = SFTConfig(**{**machine, **arguments}, output_dir=str(checkpoints), disable_tqdm=True)
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=config.trust_remote_code)
         _check_tokenizer(model, tokenizer, data, config)
+        rows = [{**row, "row": i} for i, row in enumerate(data.rows)]
         with _quiet_datasets(), _collected_warnings() as notes:
             trainer = CheckedTrainer(
                 model=model,
                 args=config,
-                train_dataset=Dataset.from_list(list(data.rows)),
+                train_dataset=Dataset.from_list(rows),
                 processing_class=tokenizer,
                 peft_config=_lora_config(lora),
-                callbacks=[*callbacks, MarkGood()],
+                quantization_config=four_bits(config.bf16) if four_bit else None,
+                callbacks=list(callbacks),
             )
     except (ValueError, TypeError, OSError, KeyError, ImportError) as error:
         raise InputError(f"{model}: TRL cannot set up this training run: {error}") from error
+    trainer.add_callback(MarkGood(trainer.accelerator.wait_for_everyone))
+    trainer.add_callback(SkipEmpty(trainer))
     trainer.remove_callback(PrinterCallback)
     _check_fit(trainer, data, allow_truncated)
+    notes += _plan_rows(trainer, data, known)
+    if known is not None:
+        if not any(known):
+            notes.append("no row is Known, so nothing is held to the base model")
+        trainer.distill = distill
+        trainer.base = _base(trainer, model, lora is not None)
     return trainer, [*notes, *_unfinished(trainer)]
+
+
+def known_rows(data: TrainingSet) -> list[bool]:
+    """Which rows the base model knew. InputError where the set does not say."""
+    if not data.sidecar:
+        raise InputError(
+            f"{data.source}: does not say which of its rows the base model knows, and --distill holds the Known ones "
+            "to it; give a set of slick mix as --data, or leave out --distill"
+        )
+    return [row.get("category") != Category.UNKNOWN for row in data.sidecar]
+
+
+def _plan_rows(trainer: CheckedTrainer, data: TrainingSet, known: Sequence[bool] | None) -> list[str]:
+    """Gives the trainer its rows, each with its weight and stage; the notes that there are to them."""
+    args, kept = trainer.args, trainer.train_dataset
+    asked = {"weights": data.weights is not None, "stages": data.stages is not None, "--distill": known is not None}
+    if args.packing or args.train_sampling_strategy not in _PLANNED:
+        what = "packing" if args.packing else f"train_sampling_strategy = {args.train_sampling_strategy}"
+        _refuse(data, asked, f"{what} puts rows together in its own way; leave it out")
+        return []
+    places = kept["row"]
+    weights = None if data.weights is None else [data.weights[i] for i in places]
+    stages = [0] * len(kept) if data.stages is None else [data.stages[i] for i in places]
+    held = None if known is None else [known[i] for i in places]
+    trainer.rows = Rows.create(kept["input_ids"], kept["labels"], weights, held)
+    trainer.stages = by_stage(stages)
+    if not trainer.own_loss:
+        asked = {"weights": bool({*(weights or ())} - {0.0, 1.0}), "--distill": known is not None}
+        _refuse(data, asked, "torch_compile, label_smoothing_factor and sequences split over devices; leave them out")
+    if args.world_size > 1 and not args.average_tokens_across_devices:
+        raise InputError(
+            "average_tokens_across_devices = false: the loss is a mean over all rows of a step; leave it out"
+        )
+    return _check_plan(trainer, data)
+
+
+def _refuse(data: TrainingSet, asked: Mapping[str, bool], why: str) -> None:
+    if wanted := [name for name, there in asked.items() if there]:
+        raise InputError(f"{data.source}: {', '.join(wanted)} cannot be had with {why}")
+
+
+def _check_plan(trainer: CheckedTrainer, data: TrainingSet) -> list[str]:
+    """Notes on the steps that the rows make; InputError where there is nothing to learn in any."""
+    assert trainer.rows is not None
+    if not trainer.rows.with_targets:
+        raise InputError(
+            f"{data.source}: no row has a token to learn: every weight is 0; give some rows a weight above 0"
+        )
+    plan = trainer.plan()
+    if not plan.steps:
+        raise InputError(
+            f"{data.source}: {len(trainer.rows)} rows make no whole step of {plan.size}; lower --batch-size, "
+            "or leave out dataloader_drop_last"
+        )
+    notes = []
+    ends = plan.stage_ends()
+    if missed := [i for i, end in enumerate(ends) if end == (ends[i - 1] if i else 0)]:
+        stages = sorted(set(data.stages or ()))
+        notes.append(f"{plan.steps} steps are too few for stage {', '.join(str(stages[i]) for i in missed)}")
+    empty = sum(trainer.rows.with_targets.isdisjoint(plan.step(i)) for i in range(plan.steps))
+    if empty:
+        notes.append(
+            f"{empty:,} of {plan.steps:,} steps have no token to learn: they change no weight, but the schedule goes on"
+        )
+    return notes
+
+
+def _base(trainer: CheckedTrainer, model: str, adapted: bool) -> Base:
+    """The base model to distil from."""
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise InputError("--distill: the base model cannot be spread over devices; start without FSDP or DeepSpeed")
+    if adapted:
+        return Base.under(trainer.model)
+    args = trainer.args
+    options = {"trust_remote_code": args.trust_remote_code, **(args.model_init_kwargs or {})}
+    base = Base.copy(model, options, args.device)
+    sizes = [m.get_input_embeddings().weight.shape[0] for m in (base.model, trainer.model)]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"--distill: the base model has {sizes[0]:,} tokens and the tuned one {sizes[1]:,}, so that their "
+            "predictions cannot be compared; leave out chat_template_path, or --distill"
+        )
+    return base
+
+
+def _splits_sequences(accelerator: Any) -> bool:
+    """Whether a row is spread over several devices, as transformers' context and sequence parallelism do."""
+    config = getattr(accelerator, "parallelism_config", None)
+    return config is not None and (config.cp_enabled or getattr(config, "sp_enabled", False))
 
 
 def _lora_config(lora: dict[str, Any] | None) -> Any:
