@@ -57,6 +57,8 @@ _SECRET = ("hub_token",)
 # Without influence on the trained weights.
 _OBSERVING = ("logging_", "save_", "report_to", "run_name", "project", "push_to_hub", "hub_")
 _SEEDS = ("seed", "data_seed")
+# How a step is shared out; what decides is the rows of all of it.
+_SHARES = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 class _Loader(yaml.SafeLoader):
@@ -100,12 +102,18 @@ def public(arguments: Mapping[str, Any]) -> Arguments:
 
 
 def decisive(arguments: Mapping[str, Any]) -> Arguments:
-    """The arguments that decide the trained weights, besides the seed."""
+    """The arguments that decide the trained weights, besides the seed and the rows of a step (`rows_a_step`)."""
     return {
         name: value
         for name, value in public(arguments).items()
-        if name not in _SEEDS and not name.startswith(_OBSERVING)
+        if name not in (*_SEEDS, *_SHARES) and not name.startswith(_OBSERVING)
     }
+
+
+def rows_a_step(arguments: Mapping[str, Any], processes: int) -> int:
+    """Rows of an optimiser step: those of a device, of every micro-batch that it gathers, of every process."""
+    device = int(arguments.get("per_device_train_batch_size", BATCH_SIZE))
+    return device * int(arguments.get("gradient_accumulation_steps", 1)) * processes
 
 
 def keeps_checkpoints(arguments: Mapping[str, Any]) -> bool:

@@ -6,23 +6,25 @@ its settings stand in `progress.json` and its checkpoints in `checkpoints/`.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from slick.errors import InputError, Mistakes, RunError
-from slick.files import digest_of, make_directory, read_json, replacing_directory, write_json
+from slick.files import digest_of, replacing_directory
 from slick.knowledge import Category
+from slick.processes import joined
 from slick.provenance import check_model, fingerprint, is_adapter, library_versions
-from slick.runs import PROGRESS, differences
-from slick.training import TRAINING
-from slick_sft.arguments import Arguments, decisive, keeps_checkpoints, public
-from slick_sft.formats import TrainingSet
+from slick_sft.arguments import Arguments, decisive, keeps_checkpoints, public, rows_a_step
+from slick_sft.formats import TrainingSet, check_base
+from slick_sft.quantised import check_four_bits
+from slick_sft.tuning_run import TuningRun
 from slick_sft.watched import TRAINING_ROWS, Watch
 
 SCHEMA = 1
@@ -58,7 +60,9 @@ class Tuning:
 
     arguments: SFTConfig fields, as `sft_arguments` returns them. lora: None for full fine-tuning. arm: the label
     of the run's arm. device: "cpu", "cuda", or "" for a GPU where there is one. watch: what is measured on the way,
-    None for nothing; it changes nothing of what is trained, but its stop rule ends it early.
+    None for nothing; it changes nothing of what is trained, but its stop rule ends it early. four_bit: the base
+    under the adapter is held in 4 bits (QLoRA). distill: how strongly Known rows are held to what the base model says
+    of them; 0 for not at all. allow_mismatch: train though the rows were mixed by another model's knowledge.
     """
 
     model: str
@@ -69,6 +73,15 @@ class Tuning:
     device: str = ""
     allow_truncated: bool = False
     watch: Watch | None = TRAINING_ROWS
+    four_bit: bool = False
+    distill: float = 0.0
+    allow_mismatch: bool = False
+
+    @property
+    def method(self) -> str:
+        if self.lora is None:
+            return "full"
+        return "qlora" if self.four_bit else "lora"
 
     @property
     def label(self) -> str:
@@ -85,9 +98,12 @@ class Tuning:
             "model": fingerprint(self.model),
             "data": self.data.digest,
             "arguments": public(self.arguments),
+            "method": self.method,
             "lora": self.lora.as_peft() if self.lora else None,
+            "distill": self.distill,
             "arm": self.label,
             "device": self.device,
+            "processes": joined().size,
             "allow_truncated": self.allow_truncated,
             "watch": self.watch.settings() if self.watch else None,
         }
@@ -101,7 +117,10 @@ class Tuning:
                 "base": base if base.get("weights") else self.model,
                 "data": _mix_key(recipe) if _is_mix(recipe) else self.data.digest,
                 "arguments": decisive(self.arguments),
+                "rows_a_step": rows_a_step(self.arguments, joined().size),
+                "method": self.method,
                 "lora": self.lora.as_peft() if self.lora else None,
+                "distill": self.distill,
                 "allow_truncated": self.allow_truncated,
                 **({"watch": self.watch.settings()} if self.watch and self.watch.stop else {}),
             }
@@ -121,41 +140,50 @@ def tune(tuning: Tuning, out: Path, *, callbacks: Sequence[Any] = ()) -> Mapping
     from slick.backend import quiet
 
     start = time.monotonic()
-    _check_base(tuning.model)
+    _check(tuning)
+    mismatch = check_base(tuning.data, fingerprint(tuning.model), allow_mismatch=tuning.allow_mismatch)
     device = _device(tuning.device)
+    if tuning.four_bit:
+        check_four_bits(device)
+    _check_sharding(device)
     if tuning.watch:
         tuning.watch.check(tuning.model)
-    settings = tuning.settings()
-    if (finished := _finished(out, settings)) is not None:
+    run = TuningRun(out, tuning.settings(), joined())
+    if (finished := run.finished()) is not None:
         return finished
     quiet()
-    with _claimed(out, settings):
-        from slick_sft.trainer import build_trainer
+    with run.claimed():
+        with run.setting_up():
+            from slick_sft.trainer import build_trainer
 
-        trainer, notes = build_trainer(
-            _absolute(tuning.model),
-            tuning.data,
-            dict(tuning.arguments),
-            checkpoints=out / CHECKPOINTS,
-            lora=tuning.lora.as_peft() if tuning.lora else None,
-            cpu=device == "cpu",
-            allow_truncated=tuning.allow_truncated,
-            callbacks=callbacks,
-        )
-        callbacks = [*callbacks, *_observers(trainer, tuning, out)]
-    _train(trainer, tuning, out)
-    _save_model(trainer, out / MODEL)
-    for callback in callbacks:
-        if hasattr(callback, "finish"):
-            callback.finish()
-    record = _record(trainer, tuning, notes, settings, time.monotonic() - start)
-    for callback in callbacks:
-        if hasattr(callback, "record"):
-            record |= callback.record()
-    write_json(out / TRAINING, record)
-    (out / PROGRESS).unlink(missing_ok=True)
-    if not keeps_checkpoints(tuning.arguments):
-        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+            trainer, notes = build_trainer(
+                _absolute(tuning.model),
+                tuning.data,
+                dict(tuning.arguments),
+                checkpoints=out / CHECKPOINTS,
+                lora=tuning.lora.as_peft() if tuning.lora else None,
+                four_bit=tuning.four_bit,
+                distill=tuning.distill,
+                cpu=device == "cpu",
+                allow_truncated=tuning.allow_truncated,
+                callbacks=callbacks,
+            )
+            callbacks = [*callbacks, *_observers(trainer, tuning, out)]
+        _train(trainer, tuning, run)
+        _save_model(trainer, out / MODEL)
+        for callback in callbacks:
+            if hasattr(callback, "finish"):
+                callback.finish()
+        notes = [mismatch, *notes] if mismatch else notes
+        record = _record(trainer, tuning, notes, run.settings, time.monotonic() - start)
+        for callback in callbacks:
+            if hasattr(callback, "record"):
+                record |= callback.record()
+        record = dict(run.finish(record))
+        if run.processes.first and not keeps_checkpoints(tuning.arguments):
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    if not run.processes.alone:
+        trainer.accelerator.end_training()
     return record
 
 
@@ -165,23 +193,36 @@ def _mix_key(recipe: Mapping[str, Any]) -> dict[str, Any]:
         relation: {"Unknown": counts[Category.UNKNOWN], "all": sum(counts.values())}
         for relation, counts in recipe["counts"].items()
     }
-    return {**{name: recipe[name] for name in ("recipe", "form", "conversational")}, "rows": rows}
+    # What the recipe says beside its name; sets of an older slick do not have it.
+    names = ("recipe", "form", "conversational", *(["description"] if "description" in recipe else []))
+    return {**{name: recipe[name] for name in names}, "rows": rows}
 
 
 def _is_mix(recipe: Mapping[str, Any]) -> bool:
     return all(name in recipe for name in ("recipe", "counts", "form", "conversational"))
 
 
-def _check_base(model: str) -> None:
-    check_model(model)
-    path = Path(model)
+def _check(tuning: Tuning) -> None:
+    check_model(tuning.model)
+    path = Path(tuning.model)
     if path.is_dir() and is_adapter(path):
         raise InputError(
-            f"{model}: is a LoRA adapter, and only whole models can be tuned; merge it into its base first "
+            f"{tuning.model}: is a LoRA adapter, and only whole models can be tuned; merge it into its base first "
             "(peft's merge_and_unload, then save_pretrained)"
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("slick tune runs in one process; start it without torchrun or accelerate launch")
+    if not (math.isfinite(tuning.distill) and tuning.distill >= 0):
+        raise InputError(f"--distill {tuning.distill}: expected 0 (no distillation) or more, such as 1")
+    if tuning.four_bit and tuning.lora is None:
+        raise InputError("4 bits: weights of 4 bits cannot be trained themselves; train an adapter on them")
+
+
+def _check_sharding(device: str) -> None:
+    """accelerate spreads a model over GPUs only; on CPUs it would pass over the configuration without a word."""
+    if device == "cpu" and os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        raise InputError(
+            "FSDP: needs GPUs, and the device is cpu; start without the FSDP configuration, and every process holds "
+            "the whole model"
+        )
 
 
 def _absolute(model: str) -> str:
@@ -205,52 +246,6 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _finished(out: Path, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The record of this very run if it is finished; InputError where `out` holds anything else."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file, expected a directory for the run; choose another --out")
-    if (out / TRAINING).exists():
-        record = read_json(out / TRAINING)
-        _same_settings(record if isinstance(record, dict) else {}, settings, out / TRAINING)
-        assert isinstance(record, dict)
-        return record
-    if (out / PROGRESS).exists():
-        progress = read_json(out / PROGRESS)
-        _same_settings(progress if isinstance(progress, dict) else {}, settings, out / PROGRESS)
-    elif out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty and holds no tuning run; choose another --out")
-    return None
-
-
-def _same_settings(found: Mapping[str, Any], settings: Mapping[str, Any], where: Path) -> None:
-    there = found.get("settings")
-    differing = differences(there if isinstance(there, Mapping) else {}, settings)
-    if differing:
-        shown = "\n".join(f"  {name}: there {old!r}, now {new!r}" for name, old, new in differing[:10])
-        raise InputError(
-            f"{where}: this directory holds a run with other settings:\n{shown}\nchoose another --out, or remove it"
-        )
-
-
-@contextmanager
-def _claimed(out: Path, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Makes `out` ours; where setting up fails, nothing of it is left behind."""
-    fresh = not (out / PROGRESS).exists()
-    existed = out.exists()
-    make_directory(out)
-    try:
-        if fresh:
-            write_json(out / PROGRESS, {"kind": "tune", "settings": settings})
-        yield
-    except BaseException:
-        if fresh:
-            for path in out.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            if not existed:
-                out.rmdir()
-        raise
-
-
 def _observers(trainer: Any, tuning: Tuning, out: Path) -> list[Any]:
     """What measures the run, where there is anything to watch."""
     from slick_sft.observer import Observer
@@ -262,42 +257,44 @@ def _observers(trainer: Any, tuning: Tuning, out: Path) -> list[Any]:
     return [observer]
 
 
-def _train(trainer: Any, tuning: Tuning, out: Path) -> None:
+def _train(trainer: Any, tuning: Tuning, run: TuningRun) -> None:
+    from slick_sft.checkpoints import check_weights, last_good_checkpoint
     from slick_sft.observer import Stopped
-    from slick_sft.trainer import Bar, check_weights, last_good_checkpoint
+    from slick_sft.trainer import Bar
 
-    checkpoint = last_good_checkpoint(out / CHECKPOINTS)
+    checkpoint = run.agree("checkpoint", lambda: last_good_checkpoint(run.out / CHECKPOINTS) or "")
     bar = Bar(tuning.label)
-    trainer.add_callback(bar)
+    if run.processes.first:
+        trainer.add_callback(bar)
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.train(resume_from_checkpoint=checkpoint or None)
         check_weights(trainer.model, trainer.state.global_step)
     except Stopped:
         pass  # by its rule, before the run was interrupted
     except RunError as error:
-        kept = last_good_checkpoint(out / CHECKPOINTS)
+        kept = last_good_checkpoint(run.out / CHECKPOINTS)
         raise RunError(
-            f"{out}: {error}; lower --learning-rate and choose another --out"
+            f"{run.out}: {error}; lower --learning-rate and choose another --out"
             + (f" (the last good checkpoint is {kept})" if kept else "")
         ) from error
     except (RuntimeError, ValueError, IndexError, OSError) as error:
-        raise RunError(f"{out}: training stopped: {error}") from error
+        raise RunError(f"{run.out}: training stopped: {error}") from error
     finally:
         bar.close()
 
 
 def _save_model(trainer: Any, path: Path) -> None:
     """Weights or adapter as safetensors, the tokenizer, and a configuration that generates at full speed."""
-    if path.exists():
-        # Left by a run that was killed between here and its record.
-        shutil.rmtree(path)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    for config in (model.config, model.generation_config):
-        if config is not None:
-            config.use_cache = True
-    with replacing_directory(path) as part:
-        model.save_pretrained(str(part), safe_serialization=True)
-        trainer.processing_class.save_pretrained(str(part))
+    from slick_sft.observer import save_model
+
+    def into(write: Callable[[Path], None]) -> None:
+        if path.exists():
+            # Left by a run that was killed between here and its record.
+            shutil.rmtree(path)
+        with replacing_directory(path) as part:
+            write(part)
+
+    save_model(trainer, into)
 
 
 def _record(
@@ -316,11 +313,16 @@ def _record(
         "recipe": {name: recipe[name] for name in ("recipe", "seed", "size", "unknown", "counts") if name in recipe},
         "data": {"source": data.source, "digest": data.digest, "rows": len(data.rows)},
         "rows_trained": len(trainer.train_dataset),
-        "method": "lora" if tuning.lora else "full",
+        "method": tuning.method,
+        "distill": tuning.distill,
+        "weighted": data.weights is not None,
+        "stages": [n for _, n in sorted(Counter(data.stages).items())] if data.stages else [len(data.rows)],
         "learning_rate": trainer.args.learning_rate,
         "lr_scheduler_type": str(getattr(trainer.args.lr_scheduler_type, "value", trainer.args.lr_scheduler_type)),
-        "batch_size": trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps,
+        "batch_size": rows_a_step(tuning.arguments, trainer.args.world_size),
+        "processes": trainer.args.world_size,
         "steps": state.global_step,
+        "steps_without_targets": trainer.steps_without_targets,
         "epochs": state.epoch,
         "final_loss": log[-1]["loss"] if log else None,
         "bf16": bool(trainer.args.bf16),

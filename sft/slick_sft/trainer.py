@@ -22,7 +22,7 @@ from trl import SFTConfig, SFTTrainer  # pyright: ignore[reportPrivateImportUsag
 from slick.errors import InputError, RunError
 from slick.knowledge import Category
 from slick_sft.batches import Plan, by_stage
-from slick_sft.checkpoints import MarkGood, check_weights, last_good_checkpoint  # noqa: F401
+from slick_sft.checkpoints import MarkGood
 from slick_sft.distillation import Base
 from slick_sft.formats import TrainingSet
 from slick_sft.loader import IGNORED, Collator, PlannedLoader, PlanSampler, Rows
@@ -45,6 +45,8 @@ class CheckedTrainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types
     distill: float = 0.0
     # The weight of all target tokens of the step in hand.
     step_weight: Any = None
+    # Of the whole run.
+    steps_without_targets: int = 0
 
     def plan(self) -> Plan:
         """The rows of each step. A step has the rows of all processes and of all micro-batches that it gathers."""
@@ -307,6 +309,7 @@ def _check_plan(trainer: CheckedTrainer, data: TrainingSet) -> list[str]:
         stages = sorted(set(data.stages or ()))
         notes.append(f"{plan.steps} steps are too few for stage {', '.join(str(stages[i]) for i in missed)}")
     empty = sum(trainer.rows.with_targets.isdisjoint(plan.step(i)) for i in range(plan.steps))
+    trainer.steps_without_targets = empty
     if empty:
         notes.append(
             f"{empty:,} of {plan.steps:,} steps have no token to learn: they change no weight, but the schedule goes on"

@@ -13,9 +13,10 @@ import pytest
 from slick.errors import InputError, RunError
 from slick.facts import Fact
 from slick_sft.arguments import sft_arguments
+from slick_sft.checkpoints import MarkGood, last_good_checkpoint
 from slick_sft.formats import TrainingSet, read_training_set
 from slick_sft.train import LoRA, Tuning, tune
-from slick_sft.trainer import CheckedTrainer, MarkGood, build_trainer, last_good_checkpoint
+from slick_sft.trainer import CheckedTrainer, build_trainer
 
 FORM = "Answer the following question.\n{}\n"
 
@@ -423,13 +424,6 @@ def test_a_device_that_cannot_be_is_refused(
     """Devices are cpu and cuda; a numbered one is chosen by hiding the others."""
     with pytest.raises(InputError, match=message):
         tune(tuning(device=device), tmp_path / "run")
-
-
-def test_a_launcher_is_refused(tuning: Callable[..., Tuning], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several processes would write one directory; a run in one of several is refused."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="runs in one process"):
-        tune(tuning(), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
