@@ -1,0 +1,348 @@
+"""A study from its first job to its last: what is there already, what it will cost, and then the work."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slick.errors import InputError, RunError
+from slick.facts import facts_digest, of_split, sample_facts
+from slick.files import make_directory, mapping_of, read_json
+from slick.locks import Lock
+from slick.provenance import check_model, fingerprint, same_model
+from slick_sft.formats import RECIPE
+from slick_sft.study.forecast import Forecast, Measured, duration, forecast, guessed_size, jobs_by_kind, volume
+from slick_sft.study.grid import SPLITS, Grid
+from slick_sft.study.jobs import (
+    SETS,
+    TUNED,
+    WEIGHTS,
+    Job,
+    Setup,
+    arms_of,
+    done_jobs,
+    jobs_of,
+    measure_job,
+)
+from slick_sft.study.pool import log_of, tail
+from slick_sft.study.schedule import INPUT, Event, Outcome, Pool, run_jobs
+from slick_sft.study.state import LOCK, State
+
+# Opens the workers: (directory, how many, threads of each).
+OpenPool = Callable[[Path, int, int], AbstractContextManager[Pool]]
+# What comes before the tunings: with it done, |D| is known.
+_FIRST = ("probe", "mix")
+_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked for. known: split → a probe that was made before."""
+
+    model: str
+    facts: str
+    grid: Grid
+    seeds: int
+    out: Path
+    known: Mapping[str, str]
+    device: str = ""
+    batch_size: int = 128
+    store: str = ""
+    no_store: bool = False
+    keep_models: bool = False
+
+
+def set_up(wish: Wish) -> Setup:
+    """The study that was asked for, with model and facts looked at. InputError for what is wrong with either."""
+    from slick.reader import read_facts
+
+    if wish.seeds < 1:
+        raise InputError(f"--seeds {wish.seeds}: expected at least 1")
+    check_model(wish.model)
+    base = fingerprint(wish.model)
+    facts = read_facts(wish.facts)
+    splits = {split: of_split(facts, split) for split in SPLITS}
+    if missing := [split for split in SPLITS[:-1] if not splits[split]]:
+        there = sorted({fact.split or "(none)" for fact in facts})
+        raise InputError(
+            f"--facts {wish.facts}: has no facts of split {', '.join(missing)}; found {', '.join(there)}. A study "
+            "trains on train, draws exemplars from and stops early by dev, and scores on test (and on ood, if any)"
+        )
+    chosen = {
+        split: sample_facts(of, limit, 0) if (limit := wish.grid.limits.get(split)) else of
+        for split, of in splits.items()
+        if of
+    }
+    _check_known(wish, base)
+    return Setup(
+        model=wish.model,
+        facts=wish.facts,
+        grid=wish.grid,
+        seeds=wish.seeds,
+        out=wish.out,
+        base=base,
+        splits={split: facts_digest(of) for split, of in chosen.items()},
+        counts={split: len(of) for split, of in chosen.items()},
+        known=wish.known,
+        device=wish.device,
+        batch_size=wish.batch_size,
+        store=wish.store,
+        no_store=wish.no_store,
+    )
+
+
+def _check_known(wish: Wish, base: Mapping[str, Any]) -> None:
+    """Probes that were made before must be of this model."""
+    from slick.knowledge_file import read_knowledge
+
+    for split, path in wish.known.items():
+        if split not in SPLITS:
+            raise InputError(f"--knowledge {split}={path}: expected one of {', '.join(SPLITS)} before the =")
+        probed = mapping_of(read_knowledge(path).provenance.get("model"))
+        if not same_model(probed, base):
+            raise InputError(
+                f"--knowledge {split}={path}: is the knowledge of another model ({probed.get('name')}, weights "
+                f"{str(probed.get('weights'))[:12]}) than --model {wish.model} (weights "
+                f"{str(base.get('weights'))[:12]}); probe this model"
+            )
+
+
+def plan_study(wish: Wish, open_pool: OpenPool, workers: int, threads: int) -> None:
+    """Prints what the study would take. Leaves nothing behind, but measures for some seconds where it is new."""
+    from tempfile import TemporaryDirectory
+
+    setup = set_up(wish)
+    state = State.read(wish.out)
+    jobs = jobs_of(setup, known_size(setup))
+    state.check(setup, jobs)
+    measured = measured_of(state.measured)
+    if measured is None:
+        with TemporaryDirectory() as place, open_pool(Path(place), 1, threads) as pool:
+            measured = measured_of(_measure(setup, pool, Path(place)))
+        assert measured is not None
+    costs = _costs(setup, done_jobs(jobs, wish.out), measured, workers, keep=wish.keep_models)
+    costs.print_plan()
+
+
+def run_study(wish: Wish, open_pool: OpenPool, workers: int, threads: int) -> State:
+    """Does what of the study is not done, and returns its record.
+
+    Raises InputError before anything is written for wrong input, or later where a job finds it wrong, and RunError
+    where jobs failed: what is done stays, and is not done again.
+    """
+    setup = set_up(wish)
+    state = State.read(wish.out)
+    state.check(setup, jobs_of(setup))
+    make_directory(wish.out)
+    lock = Lock.take(wish.out / LOCK)
+    try:
+        _work(wish, setup, state, open_pool, workers, state.threads or threads)
+    finally:
+        lock.release()
+    return state
+
+
+def _work(wish: Wish, setup: Setup, state: State, open_pool: OpenPool, workers: int, threads: int) -> None:
+    out = wish.out
+    state.begin(setup, jobs_of(setup), threads)
+    done = done_jobs(jobs_of(setup), out)
+    if len(done) < len(jobs_of(setup)):
+        with open_pool(out, workers, threads) as pool:
+            measured = measured_of(state.measured)
+            if measured is None:
+                state.note_measured(_measure(setup, pool, out))
+                measured = measured_of(state.measured)
+                assert measured is not None
+            for stage in (_FIRST, None):
+                costs = _costs(setup, done, measured, workers, keep=wish.keep_models)
+                chosen = [job for job in costs.jobs if stage is None or job.kind in stage]
+                if all(job.name in done for job in chosen):
+                    continue
+                print(costs.headline(), flush=True)
+                watcher = Watcher(wish, setup, state, costs, done)
+                with watcher:
+                    outcome = run_jobs(chosen, done, pool, watcher)
+                _raise_failed(out, outcome)
+                done = outcome.done
+    _prune(wish, setup, done)
+    state.finish(setup)
+
+
+def _measure(setup: Setup, pool: Pool, out: Path) -> Mapping[str, Any]:
+    """What things take on this machine; RunError or InputError where they cannot even be begun."""
+    print("Measuring what a step and an answer take …", file=sys.stderr, flush=True)
+    found: dict[str, Any] = {}
+
+    def watch(event: Event) -> None:
+        found.update(event.record)
+
+    _raise_failed(out, run_jobs([measure_job(setup)], set(), pool, watch))
+    return found
+
+
+def measured_of(found: Mapping[str, Any]) -> Measured | None:
+    """What `study.json` has of it; None where nothing was measured."""
+    if not found:
+        return None
+    return Measured(**{name: found[name] for name in ("steps", "probe", "score", "chance", "start", "weights")})
+
+
+def known_size(setup: Setup) -> int | None:
+    """|D|, from the grid or from a set that was mixed; None where neither is there yet."""
+    if setup.grid.size:
+        return setup.grid.size
+    for arm in arms_of(setup):
+        recipe, place = setup.grid.recipes[arm.variant.recipe], setup.out / SETS / arm.mixed / RECIPE
+        plain = not (recipe.without or recipe.replay or recipe.patch)
+        if plain and place.exists():
+            return int(mapping_of(read_json(place))["size"])
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What is left of a study, and what it takes. guessed: |D| is not known yet."""
+
+    setup: Setup
+    jobs: Sequence[Job]
+    left: Sequence[Job]
+    expected: Forecast
+    workers: int
+    size: int
+    guessed: bool
+
+    def headline(self) -> str:
+        """One line before the work begins."""
+        setup = self.setup
+        tunings = [job for job in self.left if job.kind == "tune"]
+        done = len(self.jobs) - len(self.left)
+        about = "about " if self.guessed else ""
+        return (
+            f"{len(setup.grid.variants)} variants × {setup.seeds} seeds on sets of {about}{self.size:,} rows: "
+            f"{len(tunings)} tunings of {about}{sum(job.steps for job in tunings):,} steps, {len(self.left)} jobs to do"
+            + (f" ({done} done already)" if done else "")
+            + f"; about {duration(self.expected.wall)} on {self.workers} worker{'s' * (self.workers > 1)}, "
+            f"{volume(self.expected.disk)} of disk ({volume(self.expected.peak)} while it runs)"
+        )
+
+    def print_plan(self) -> None:
+        from slick.terminal import print_table
+
+        rows = []
+        for kind, (n, steps) in jobs_by_kind(self.left).items():
+            seconds = sum(self.expected.seconds[job.name] for job in self.left if job.kind == kind)
+            rows.append((_KINDS[kind], f"{n:,}", f"{steps:,}" if steps else "", duration(seconds)))
+        print_table("What is to be done", ("", "jobs", "steps", "time of one worker"), rows)
+        print(self.headline())
+        counts = ", ".join(f"{n:,} {split}" for split, n in self.setup.counts.items())
+        print(f"facts: {counts}")
+        if self.guessed:
+            print("|D| is known once the training facts are probed; it is guessed here by the paper's share of them.")
+        print("Times are rough: one burst of some seconds, on a machine that may have other work to do.")
+
+
+_KINDS = {
+    "probe": "probe (exact)",
+    "mix": "mix",
+    "tune": "tune, with dynamics",
+    "score": "score",
+    "ptrue": "P(True)",
+}
+
+
+def _costs(setup: Setup, done: set[str], measured: Measured, workers: int, *, keep: bool) -> Costs:
+    known = known_size(setup)
+    size = known or guessed_size(setup)
+    jobs = jobs_of(setup, size)
+    expected = forecast(setup, jobs, done, measured, size=size, workers=workers, keep=keep)
+    left = [job for job in jobs if job.name not in done]
+    return Costs(setup, jobs, left, expected, workers, size, known is None)
+
+
+class Watcher:
+    """Follows a study's jobs: one bar for all of them, what is done in `study.json`, models removed when scored."""
+
+    def __init__(self, wish: Wish, setup: Setup, state: State, costs: Costs, done: set[str]) -> None:
+        self.wish = wish
+        self.setup = setup
+        self.state = state
+        self.costs = costs
+        self.done = set(done)
+        self.shares: dict[str, float] = {}
+        self.begun: dict[str, float] = {}
+        self.bar: Any = None
+
+    def __enter__(self) -> Watcher:
+        from tqdm import tqdm
+
+        total = sum(self.costs.expected.seconds.values())
+        shape = "{desc}{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
+        quiet = not sys.stderr.isatty()
+        self.bar = tqdm(total=total, desc="Study ", bar_format=shape, mininterval=30 if quiet else 0.5)
+        self._show()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def __call__(self, event: Event) -> None:
+        expected = self.costs.expected.seconds.get(event.job, 0.0)
+        self.begun.setdefault(event.job, time.monotonic())
+        share = 1.0 if event.kind == "done" else event.n / event.total if event.total else 0.0
+        before = self.shares.get(event.job, 0.0)
+        # A job of several bars begins anew with each; its share stands still then.
+        self.shares[event.job] = max(before, min(share, 1.0))
+        if event.kind == "done":
+            self.done.add(event.job)
+            self.state.note_done(event.job, time.monotonic() - self.begun[event.job], event.record)
+            _prune(self.wish, self.setup, self.done)
+        elif event.kind != "progress":
+            self.bar.write(f"failed: {event.job}: {event.message.splitlines()[0]}", file=sys.stderr)
+        self.bar.update(expected * (self.shares[event.job] - before))
+        self._show()
+
+    def _show(self) -> None:
+        jobs = self.costs.jobs
+        steps = sum(job.steps for job in jobs)
+        taken = sum(job.steps * (job.name in self.done or self.shares.get(job.name, 0.0)) for job in jobs)
+        done = sum(job.name in self.done for job in jobs)
+        self.bar.set_postfix_str(f"{done}/{len(jobs)} jobs, {taken:,.0f}/{steps:,} steps", refresh=False)
+
+
+def _prune(wish: Wish, setup: Setup, done: set[str]) -> None:
+    """Removes the weights of the arms whose scores are done, unless they are to be kept."""
+    if wish.keep_models:
+        return
+    for arm in arms_of(setup):
+        if all(f"score/{arm.name}-{stage}" in done for stage in WEIGHTS):
+            for name in WEIGHTS.values():
+                shutil.rmtree(wish.out / TUNED / arm.name / name, ignore_errors=True)
+
+
+def _raise_failed(out: Path, outcome: Outcome) -> None:
+    """Raises what the failed jobs have to say: InputError where any input was wrong."""
+    failed = outcome.failed
+    if not failed:
+        return
+    lines = []
+    for name, event in list(failed.items())[:_SHOWN]:
+        log = log_of(out, name)
+        lines.append(f"{name}: {event.message}" + (f"\n  its log: {log}" if event.kind != INPUT else ""))
+        if event.kind == "died":
+            lines[-1] += tail(log)
+    if len(failed) > _SHOWN:
+        lines.append(f"… and {len(failed) - _SHOWN} more")
+    if any(event.kind == INPUT for event in failed.values()):
+        raise InputError("\n".join(lines))
+    left = f", and {len(outcome.left)} jobs that need it could not be done" if outcome.left else ""
+    what = "a job" if len(failed) == 1 else f"{len(failed)} jobs"
+    raise RunError(
+        f"{what} of the study failed{left}; what is done stays, and repeating the command tries again:\n"
+        + "\n".join(lines)
+    )
