@@ -18,6 +18,7 @@ from slick.files import mapping_of, read_json, replacing_directory, write_json
 from slick.knowledge import Category
 from slick.prompts import Message, check_form, completion, form_prompt
 from slick.provenance import library_versions, same_model
+from slick.rows import shown
 from slick_sft.held_out import HeldOut
 from slick_sft.recipe import Recipe
 from slick_sft.recipes import MixRow, category_table, stage_sizes
@@ -336,9 +337,9 @@ def _problem(row: Any) -> str:
 def _column_problem(row: Mapping[str, Any]) -> str:
     weight, stage = row.get("weight", 1), row.get("stage", 0)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= sys.float_info.max:
-        return f"'weight' is {weight!r}, expected a number of at least 0"
+        return f"'weight' is {shown(weight)}, expected a number of at least 0"
     if isinstance(stage, bool) or not isinstance(stage, int) or stage < 0:
-        return f"'stage' is {stage!r}, expected a whole number of at least 0"
+        return f"'stage' is {shown(stage)}, expected a whole number of at least 0"
     return ""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from slick.errors import InputError, Mistakes
 from slick.facts import Fact
 from slick.knowledge import Knowledge
-from slick.knowledge_file import KNOWLEDGE
+from slick.knowledge_file import KNOWLEDGE, read_knowledge
 from slick.reader import read_facts
 
 # Facts that may be trained on: of the train split, or of a source without splits.
@@ -44,8 +44,11 @@ def held_out_facts(facts: Iterable[Fact], allowed: Sequence[str] = ()) -> list[F
 def read_held_out(source: str, allowed: Sequence[str] = ()) -> list[Fact]:
     """The held-out facts of a source that `slick probe` takes, or of a probe: all but its train split, and but those
     that the user allowed to be trained on. Facts without splits are all held out."""
-    path = Path(source) / KNOWLEDGE
-    facts = read_facts(path if path.is_file() else source)
+    path = Path(source)
+    if path.name == KNOWLEDGE or (path / KNOWLEDGE).is_file():
+        facts = [k.fact for k in read_knowledge(path).knowledge]
+    else:
+        facts = read_facts(source)
     return [fact for fact in facts if fact.split != "train" and fact.split not in allowed]
 
 

@@ -47,7 +47,7 @@ def read_recipe(given: str) -> Recipe:
     Raises InputError that lists every mistake of the file, or says that there is neither file nor name.
     """
     path = Path(given)
-    if not path.is_file():
+    if not _is_file(path):
         if (recipe := named(given)) is not None:
             return check_recipe(recipe, f"recipe {given}")
         names = paper_names()
@@ -94,6 +94,13 @@ def recipe_of(given: Mapping[Any, Any], where: str) -> Recipe:
         recipe = Recipe(**fields)
         mistakes.extend(recipe.problems())
     return recipe
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long for a name
+        return False
 
 
 def settings_of_options(

@@ -196,31 +196,37 @@ def _extra_rows(
     """
     asked = {k.fact.question for k in taken}
     placed: list[tuple[str, MixRow]] = []
-    with Mistakes(f"{recipe.name} asks for more facts on top of the mix than are left beside it:") as mistakes:
-        for role, extra in ((Role.REPLAY, recipe.replay), (Role.PATCH, recipe.patch)):
-            if extra is None:
-                continue
-            left = {relation: list(_unasked(pools[relation], extra.of, asked)) for relation in sizes}
-            wanted = largest_remainder(sizes, extra.rows)
-            short = {relation: n for relation, n in wanted.items() if n > len(left[relation])}
-            for relation, n in short.items():
-                there = len(left[relation])
-                mistakes.add(
-                    f"{role}, {relation or '(no relation)'}: {n} {extra.of} wanted, {there} left, {n - there} short"
+    short: list[str] = []
+    mends: list[str] = []
+    for role, extra in ((Role.REPLAY, recipe.replay), (Role.PATCH, recipe.patch)):
+        if extra is None:
+            continue
+        wanted = largest_remainder(sizes, extra.rows)
+        left: dict[str, int] = {}
+        for relation, n in wanted.items():
+            there = list(_unasked(pools[relation], extra.of, asked))
+            left[relation] = len(there)
+            asked |= {k.fact.question for k in there[:n]}
+            placed += [
+                (_key(f"{role}:{seed}:{i}:{relation}"), MixRow(k, k.fact.answers[0], role=role))
+                for i, k in enumerate(there[:n])
+            ]
+            if n > len(there):
+                short.append(
+                    f"{relation or '(no relation)'}: {n} {extra.of} wanted for the {role}, {len(there)} left beside "
+                    f"the mix, {n - len(there)} short"
                 )
-            if short:
-                mistakes.add(_possible(role, extra, sizes, {relation: len(found) for relation, found in left.items()}))
-            for relation, n in wanted.items():
-                drawn = left[relation][:n]
-                asked |= {k.fact.question for k in drawn}
-                placed += [
-                    (_key(f"{role}:{seed}:{i}:{relation}"), MixRow(k, k.fact.answers[0], role=role))
-                    for i, k in enumerate(drawn)
-                ]
+        if any(n > left[relation] for relation, n in wanted.items()):
+            mends.append(_possible(role, extra, sizes, left))
+    if short:
+        mends += ["make the mix smaller with --size", "probe more facts"]
+        with Mistakes(f"{recipe.name} asks for more facts than were probed ({', or '.join(mends)}):") as mistakes:
+            mistakes.extend(short)
     return placed
 
 
 def _unasked(groups: Groups, pool: Pool, asked: Iterable[str]) -> Iterator[Knowledge]:
+    """The pool's facts from the end of the ranking, one a question, without those that are asked already."""
     seen = set(asked)
     for k in reversed(_ranked(groups, pool)):
         if k.fact.question not in seen:
@@ -229,11 +235,11 @@ def _unasked(groups: Groups, pool: Pool, asked: Iterable[str]) -> Iterator[Knowl
 
 
 def _possible(role: Role, extra: Extra, sizes: Mapping[str, int], left: Mapping[str, int]) -> str:
-    """What would mend a shortage of extra rows."""
+    """How many extra rows there could be."""
     for rows in range(min(extra.rows - 1, sum(left.values())), 0, -1):
         if all(n <= left[relation] for relation, n in largest_remainder(sizes, rows).items()):
-            return f"lower {role} to {rows} rows, make the mix smaller, or probe more facts"
-    return f"leave out {role}, make the mix smaller, or probe more facts"
+            return f"lower the {role} to {rows} rows"
+    return f"leave out the {role}"
 
 
 def _finished(rows: Sequence[MixRow], recipe: Recipe) -> list[MixRow]:
