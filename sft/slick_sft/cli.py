@@ -145,7 +145,9 @@ def tune(
     model: o.Model,
     data: Annotated[Path, typer.Option(help="The --out of slick mix, or a JSON Lines file of prompt/completion rows.")],
     out: o.Out,
-    method: Annotated[str, typer.Option(help="full: all weights. lora: a low-rank adapter.")] = "full",
+    method: Annotated[
+        str, typer.Option(help="full: all weights. lora: a low-rank adapter. qlora: one on a base in 4 bits.")
+    ] = "full",
     learning_rate: Annotated[
         float | None, typer.Option(help="Fixed rate; if not given the paper's 1e-5, or 1e-4 with LoRA.")
     ] = None,
@@ -154,10 +156,15 @@ def tune(
         typer.Option(help="Passes over the data; 10 if not given (the paper's early stop; it went to 50)."),
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows a step; the paper's 128 if not given.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows a step and process; the paper's 128 if not given.")
+    ] = None,
     lora_r: Annotated[int, typer.Option(help="Rank of the adapter.")] = 16,
     lora_alpha: Annotated[int, typer.Option(help="Scale of the adapter, divided by its rank.")] = 32,
     lora_dropout: Annotated[float, typer.Option(help="Dropout in front of the adapter.")] = 0.0,
+    distill: Annotated[
+        float, typer.Option(help="How strongly Known rows are held to what the base model says; 0 for not at all.")
+    ] = 0.0,
     arm: Annotated[str, typer.Option(help="Label of this run's arm in reports; the recipe's name if not given.")] = "",
     set_: Annotated[
         list[str], typer.Option("--set", help="Any field of TRL's SFTConfig, NAME=VALUE; repeatable.")
@@ -165,6 +172,9 @@ def tune(
     config: Annotated[Path | None, typer.Option(help="A YAML file of SFTConfig fields; flags and --set win.")] = None,
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Train though rows do not fit in max_length.")
+    ] = False,
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Train though another model's knowledge mixed the rows.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda; a GPU where there is one if not given.")] = "",
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice; 0 if not given.")] = None,
@@ -188,16 +198,20 @@ def tune(
         bool, typer.Option("--dynamics/--no-dynamics", help="Ask the training rows of a mix at every epoch as well.")
     ] = True,
 ) -> None:
-    """Fine-tune a model with TRL, loss on the answer only, full or LoRA. Repeat the command to resume it.
+    """Fine-tune a model with TRL, loss on the answer only: full, LoRA or QLoRA. Repeat the command to resume it.
 
     Before the first step and after every epoch it asks the training rows of a mix, and the facts of every --watch,
     and writes what is answered rightly to dynamics.jsonl. The model at its best on dev is kept as early_stop.
+
+    Several processes: `accelerate launch -m slick tune …`, with `--config_file "$(slick fsdp-config)"` to spread a
+    model over GPUs.
 
     \b
     Example:
       slick tune --model ./model --data sets/half --learning-rate 1e-5 --epochs 10 --watch dev=runs/dev --out runs/half
     """
     from slick.errors import InputError
+    from slick.processes import joined
     from slick_sft.arguments import sft_arguments
     from slick_sft.formats import read_training_set
     from slick_sft.train import LoRA, Tuning
@@ -207,11 +221,11 @@ def tune(
     watched = read_watch(watch, rows=watch_rows, steps=watch_steps, stop=stop, patience=patience)
     if not dynamics and (watch or watch_steps or watch_rows is not None):
         raise InputError("--no-dynamics measures nothing; leave out --watch, --watch-rows and --watch-steps")
-    if method not in ("full", "lora"):
-        raise InputError(f"--method {method}: expected full or lora")
+    if method not in ("full", "lora", "qlora"):
+        raise InputError(f"--method {method}: expected full, lora or qlora")
     if epochs is not None and max_steps is not None:
         raise InputError("--epochs and --max-steps: give one of them")
-    lora = LoRA(lora_r, lora_alpha, lora_dropout).check() if method == "lora" else None
+    lora = LoRA(lora_r, lora_alpha, lora_dropout).check() if method != "full" else None
     training_set = read_training_set(data)
     flags = {
         "learning_rate": learning_rate,
@@ -221,9 +235,22 @@ def tune(
         "seed": seed,
     }
     arguments = sft_arguments(flags, settings=set_, config=config, lora=lora is not None)
-    tuning = Tuning(model, training_set, arguments, lora, arm, device, allow_truncated, watched if dynamics else None)
+    tuning = Tuning(
+        model,
+        training_set,
+        arguments,
+        lora,
+        arm,
+        device,
+        allow_truncated,
+        watched if dynamics else None,
+        four_bit=method == "qlora",
+        distill=distill,
+        allow_mismatch=allow_mismatch,
+    )
     record = run_tuning(tuning, out)
-    _print_tune(record, out)
+    if joined().first:
+        _print_tune(record, out)
 
 
 lab = typer.Typer(help="The lab: a fictional world, and a small model whose knowledge is known.", no_args_is_help=True)
