@@ -111,15 +111,19 @@ def tango(
 
 def tango_statistic(x12: float, x21: float, n: float, delta: float) -> float:
     """Tango's score statistic against the difference `delta` of x12 gained and x21 lost among n; it falls in delta."""
-    a = 2 * n
-    b = -x12 - x21 + (2 * n - x12 + x21) * delta
-    c = -x21 * delta * (1 - delta)
-    q21 = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-    variance = n * (2 * q21 + delta * (1 - delta))
+    variance = n * (2 * tango_lost(x12, x21, n, delta) + delta * (1 - delta))
     gap = x12 - x21 - n * delta
     if variance <= 0:
         return math.copysign(math.inf, gap) if gap else 0.0
     return gap / math.sqrt(variance)
+
+
+def tango_lost(x12: float, x21: float, n: float, delta: float) -> float:
+    """The likeliest share of lost pairs were the true difference `delta`; that of gained pairs is delta more."""
+    a = 2 * n
+    b = -x12 - x21 + (2 * n - x12 + x21) * delta
+    c = -x21 * delta * (1 - delta)
+    return max(0.0, (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a))
 
 
 def _tango_root(x12: float, x21: float, n: float, z: float) -> float:

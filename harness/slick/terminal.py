@@ -18,6 +18,18 @@ def percent(value: float, digits: int = 1) -> str:
     return text
 
 
+def points(value: float) -> str:
+    """A signed difference of fractions in percentage points: "+1.2", "−12.3"; "0.0" only for 0 itself."""
+    # Twelve digits: a mean over seeds that is 0 may come out as 1e-17.
+    exact = round(100 * value, 12)
+    sign = "−" if exact < 0 else "+" if exact > 0 else ""
+    size, digits = abs(exact), 1
+    # More digits where one would print an edge (0 or 100) that is not there.
+    while digits < 12 and float(f"{size:.{digits}f}") in (0.0, 100.0) and size not in (0.0, 100.0):
+        digits += 1
+    return f"{sign}{size:.{digits}f}"
+
+
 def interval(value: Interval | None) -> str:
     """An interval of fractions in percent; "undefined" where there is none."""
     return f"[{percent(value.low)}, {percent(value.high)}]" if value else "undefined"

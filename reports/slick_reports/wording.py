@@ -21,25 +21,12 @@ def percent_interval(interval: Interval | None) -> str:
 
 def points(value: float | None) -> str:
     """A signed difference of fractions in percentage points: "+1.2", "−12.3"; "0.0" only for 0 itself."""
-    if value is None:
-        return NONE
-    # Twelve digits: a mean over seeds that is 0 may come out as 1e-17.
-    exact = round(100 * value, 12)
-    sign = "−" if exact < 0 else "+" if exact > 0 else ""
-    return sign + _size(abs(exact))
+    return NONE if value is None else terminal.points(value)
 
 
 def size(value: float) -> str:
     """A difference in points without its sign, for sentences that say "fell" or "rose"."""
-    return _size(abs(round(100 * value, 12)))
-
-
-def _size(points: float) -> str:
-    digits = 1
-    # More digits where one would print an edge (0 or 100) that is not there.
-    while digits < 12 and float(f"{points:.{digits}f}") in (0.0, 100.0) and points not in (0.0, 100.0):
-        digits += 1
-    return f"{points:.{digits}f}"
+    return terminal.points(abs(value)).removeprefix("+")
 
 
 def points_interval(interval: Interval | None) -> str:
