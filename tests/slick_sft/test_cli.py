@@ -12,13 +12,14 @@ from slick.cli import build_app, run
 from slick.facts import Fact
 from slick.knowledge import Knowledge
 from slick.knowledge_file import write_knowledge
+from slick.provenance import fingerprint
 from slick.runs import read_run
 
 NUMBERS = ((10, 0), (4, 0), (0, 3), (0, 0))
 
 
 @pytest.fixture(scope="module")
-def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def probe(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A probe's directory: in P17 four train facts of each category, in P36 none that is MaybeKnown, two test facts."""
     found = []
     for relation in ("P17", "P36"):
@@ -32,7 +33,8 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fact = Fact.create(f"Where is test {i}?", ["land"], relation="P17", split="test")
         found.append(Knowledge(fact, 10, 10, 0, 0))
     path = tmp_path_factory.mktemp("probe")
-    write_knowledge(path / "knowledge.parquet", found, {"model": {"name": "base"}, "priors": {"P17": "land 0"}})
+    provenance = {"model": fingerprint(str(tiny_model)), "priors": {"P17": "land 0"}}
+    write_knowledge(path / "knowledge.parquet", found, provenance)
     return path
 
 

@@ -12,6 +12,7 @@ from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import Knowledge
 from slick.knowledge_file import write_knowledge
+from slick.provenance import fingerprint
 from slick.runs import read_run
 from slick_sft.demo import ARMS, Lab, Tune, claim, run_demo, settle
 from slick_sft.trainer import CheckedTrainer
@@ -29,7 +30,7 @@ def lab(tiny_model: Path, tiny_facts: list[Fact], tmp_path: Path) -> Lab:
         for number, (greedy, sampled) in enumerate(((10, 0), (4, 0), (0, 3), (0, 0)) * 2):
             fact = Fact.create(f"{relation} {number}?", ["land"], relation=relation, split="train")
             found.append(Knowledge(fact, greedy, 10, sampled, 0 if greedy else 160))
-    write_knowledge(knowledge, found, {"model": {"name": "tiny"}})
+    write_knowledge(knowledge, found, {"model": fingerprint(str(tiny_model))})
     return Lab(tiny_model, str(facts), knowledge)
 
 
