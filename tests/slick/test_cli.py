@@ -69,6 +69,7 @@ def test_the_pure_modules_import_no_library_that_runs_models() -> None:
     """They serve wherever Python does."""
     pure = ("facts", "matching", "knowledge", "redraw", "metrics", "exemplars", "statistics")
     pure += ("accepted", "vocabulary", "exact", "walk", "verify", "batches", "plan")
+    pure += ("counted", "paired", "power", "verdict", "regression", "ratio")
     pure += ("errors", "prompts", "files", "terminal")
     code = (
         f"import importlib, json, sys\nfor name in {pure!r}: importlib.import_module('slick.' + name)\n"
