@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -194,21 +195,23 @@ class Observer(TrainerCallback):  # type: ignore[misc]  # transformers is untype
 
     def _measure(self, state: Any, control: Any) -> None:
         start = time.perf_counter()
+        questions = [question for of in self.sets for question in of.questions]
+        try:
+            with undisturbed(self.trainer.model):
+                verdicts = iter(greedy_right(questions, BestTokens(self.trainer.model, self.pad), self.reader))
+        except FloatingPointError:
+            names = ", ".join(of.name for of in self.sets)
+            raise RunError(
+                f"the model's logits are not numbers (NaN or infinite) after step {state.global_step}, when it was "
+                f"asked what it answers ({names})"
+            ) from None
         counts: dict[str, dict[Category, tuple[int, int]]] = {}
         known = ""
-        with undisturbed(self.trainer.model):
-            best = BestTokens(self.trainer.model, self.pad)
-            for of in self.sets:
-                try:
-                    right = greedy_right(of.questions, best, self.reader)
-                except FloatingPointError:
-                    raise RunError(
-                        f"the model's logits are not numbers (NaN or infinite) at step {state.global_step}, where "
-                        f"{of.name!r} was measured"
-                    ) from None
-                counts[of.name] = of.counts(right)
-                if of.name == DEV and self.watch.stop and self.watch.stop.rule == KNOWN_FALLS:
-                    known = _bits([hit for hit, c in zip(right, of.categories, strict=True) if c in KNOWN])
+        for of in self.sets:
+            right = list(islice(verdicts, len(of.questions)))
+            counts[of.name] = of.counts(right)
+            if of.name == DEV and self.watch.stop and self.watch.stop.rule == KNOWN_FALLS:
+                known = _bits([hit for hit, c in zip(right, of.categories, strict=True) if c in KNOWN])
         epoch = float(state.epoch or 0.0)
         measured = Measurement(state.global_step, epoch, counts, 0.0, known)
         earlier = best_of(self.measured)
