@@ -25,7 +25,7 @@ _DIGEST = re.compile(r"[0-9a-f]{40,}")
 
 def render(report: Report, *, stem: str = "report") -> str:
     """`report` as a page. stem: the name, without suffix, of the Markdown and JSON files beside it."""
-    css = _css()
+    css = style_sheet()
     pictures = {
         "accuracy": charts.accuracy_chart(report),
         "change": charts.change_chart(report),
@@ -33,12 +33,12 @@ def render(report: Report, *, stem: str = "report") -> str:
         "shares": charts.shares_chart(report.shares) if report.shares else None,
     }
     return (
-        _environment()
+        page_environment("slick_reports")
         .get_template("report.html.j2")
         .render(
             r=report,
             css=Markup(css),  # noqa: S704  our own file
-            css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+            css_hash=style_hash(css),
             charts=pictures,
             versions=versions_by_runs(report),
             json_name=f"{stem}.json",
@@ -47,13 +47,20 @@ def render(report: Report, *, stem: str = "report") -> str:
     )
 
 
-def _css() -> str:
+def style_sheet() -> str:
+    """The style of every page of ours."""
     return files("slick_reports").joinpath("templates/report.css").read_text(encoding="utf-8")
 
 
-def _environment() -> jinja2.Environment:
+def style_hash(css: str) -> str:
+    """By which a page's policy allows its style sheet, and nothing else."""
+    return base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+
+
+def page_environment(package: str) -> jinja2.Environment:
+    """The templates of a package, with our filters; every value is made visible and escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("slick_reports"),
+        loader=jinja2.PackageLoader(package),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_finalize,

@@ -36,30 +36,31 @@ def render(report: Report, *, stem: str = "report") -> str:
     parts = [
         MARK,
         f"# {escape(report.title)}",
-        f"**{_sentence(report.headline)}**",
-        _sentence(report.noise),
+        f"**{sentence(report.headline)}**",
+        sentence(report.noise),
         *_banner(report),
-        _bullets(report.findings),
+        bullets(report.findings),
         f"Accuracy in percent, differences in points, {wording.level(report.level)} intervals in brackets; "
         f"▼ and ▲ mark a difference whose interval excludes 0. {report.n:,} facts.",
     ]
     for arm in report.arms:
         parts += _arm(arm, report, stem)
     parts += ["## Relations", _relations(report), "## What is noise", *_noise(report), *_shares(report)]
-    parts += ["## How to read this", _bullets([*report.caveats, *report.notes]), "## Provenance", *_provenance(report)]
+    parts += ["## How to read this", bullets([*report.caveats, *report.notes]), "## Provenance", *_provenance(report)]
     parts.append(f"The same numbers at full precision: {escape(stem)}.json.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """A sentence of ours, which may hold names from outside, as inert Markdown."""
     return escape(text, 4000)
 
 
-def _bullets(sentences: Iterable[str]) -> str:
-    return "\n".join(f"- {_sentence(sentence)}" for sentence in sentences)
+def bullets(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {sentence(text)}" for text in sentences)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> str:
     """A pipe table; the first `text_columns` columns are set left, the others right. Cells are escaped already."""
     rule = [":--" if i < text_columns else "--:" for i in range(len(header))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
@@ -118,7 +119,7 @@ def _arm(arm: ArmNumbers, report: Report, stem: str) -> list[str]:
     return [
         f"## {escape(arm.label)}{' (control)' if arm.is_control else ''}",
         _training(arm),
-        _table(header, rows),
+        table(header, rows),
         *_flips("Lost", arm.lost, arm, stem),
         *_flips("Gained", arm.gained, arm, stem),
     ]
@@ -152,7 +153,7 @@ def _flips(what: str, flips: Sequence[Flip], arm: ArmNumbers, stem: str) -> list
     ]
     rest = len(flips) - len(rows)
     note = f"The first {LIST_LIMIT} are shown; {rest:,} more stand in {escape(stem)}.json." if rest > 0 else ""
-    return [heading, _table(header, rows, text_columns=len(header)), note]
+    return [heading, table(header, rows, text_columns=len(header)), note]
 
 
 def _answer(text: str) -> str:
@@ -180,18 +181,18 @@ def _relations(report: Report) -> str:
         ]
         for row in report.relations
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _noise(report: Report) -> list[str]:
-    parts = ["**The category's own answers against fresh ones.** " + _sentence(report.selection_note)]
+    parts = ["**The category's own answers against fresh ones.** " + sentence(report.selection_note)]
     if report.selection:
         rows = [
             [row.category, f"{row.n:,}", wording.percent(row.category_sets), wording.percent(row.fresh_sets)]
             for row in report.selection
         ]
-        parts.append(_table(["category", "n", "right under the category's sets", "right under fresh sets"], rows))
-    parts.append("**Seeds of the control against each other.** " + _sentence(report.seeds_note))
+        parts.append(table(["category", "n", "right under the category's sets", "right under fresh sets"], rows))
+    parts.append("**Seeds of the control against each other.** " + sentence(report.seeds_note))
     if report.seeds:
         lines = [
             [
@@ -205,7 +206,7 @@ def _noise(report: Report) -> list[str]:
             for row in report.seeds
         ]
         header = ["facts", "n", "accuracy of each seed", "standard deviation", "furthest pair", "pairs apart"]
-        parts.append(_table(header, lines))
+        parts.append(table(header, lines))
     return parts
 
 
@@ -217,7 +218,7 @@ def _shares(report: Report) -> list[str]:
     return [
         "## What the model knew",
         f"{report.shares.n:,} facts, by {whose}.",
-        _table(["category", "n", "share"], rows),
+        table(["category", "n", "share"], rows),
     ]
 
 
@@ -262,10 +263,10 @@ def _provenance(report: Report) -> list[str]:
         + (", ".join(f"{escape(name)} {escape(version)}" for name, version in found) or "no library versions recorded")
         for found, paths in by_runs
     ]
-    return [told, _table(header, rows, text_columns=len(header)), *versions, "Made with:", _literal(report.command)]
+    return [told, table(header, rows, text_columns=len(header)), *versions, "Made with:", _literal(report.command)]
 
 
 def _literal(text: str) -> str:
     """Text to be copied, in an indented block; where it could pass for HTML, escaped like any other."""
     shown = visible(text)
-    return _sentence(text) if re.search("[<>&]", shown) else f"    {shown}"
+    return sentence(text) if re.search("[<>&]", shown) else f"    {shown}"
