@@ -79,6 +79,7 @@ def sidecar_row(number: int, row: MixRow) -> dict[str, Any]:
         "row": number,
         "id": k.fact.id,
         "relation": k.fact.relation,
+        "subject": k.fact.subject,
         "category": str(k.category),
         "p_greedy": k.p_greedy,
         "p_sampled": k.p_sampled,

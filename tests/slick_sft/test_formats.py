@@ -83,6 +83,7 @@ def test_the_sidecar_knows_each_row(tmp_path: Path, rows: list[MixRow]) -> None:
     for side, row, trained in zip(sidecar, rows, lines(path / "train.jsonl"), strict=True):
         k = row.knowledge
         assert (side["id"], side["relation"], side["category"]) == (k.fact.id, k.fact.relation, k.category)
+        assert side["subject"] == k.fact.subject
         assert (side["p_greedy"], side["p_sampled"]) == (k.p_greedy, k.p_sampled)
         assert side["question"] in str(trained["prompt"])
         assert side["answer"] == trained["completion"]

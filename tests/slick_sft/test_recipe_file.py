@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -299,3 +300,20 @@ def test_extra_rows_that_are_none(replay: str) -> None:
     """What is not ROWS or ROWS:CATEGORY is refused by its key."""
     with pytest.raises(InputError, match="replay: "):
         recipe_of(settings_of_options(natural=True, replay=replay), "options")
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
+
+
+def test_every_recipe_of_the_documentation_can_be_read() -> None:
+    """The files and names that the page on recipes shows are recipes."""
+    if not DOCS.is_file():
+        pytest.skip("there is no documentation beside the tests")
+    text = DOCS.read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 5
+    for block in blocks:
+        recipe_of(yaml.safe_load(block), "the documentation")
+    table = text.split("## The paper's")[1].split("## The file")[0]
+    for name in re.findall(r"`((?:known|unknown|only|natural)[\w-]*)`", table):
+        assert read_recipe(name).name == name
