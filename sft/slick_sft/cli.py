@@ -358,7 +358,8 @@ def _print_mix(
     lines = [(r, *(f"{of[c]:,}" for c in CATEGORIES), f"{sum(of.values()):,}") for r, of in table.items()]
     totals = [sum(of[c] for of in table.values()) for c in CATEGORIES]
     lines.append(("all", *(f"{n:,}" for n in totals), f"{len(rows):,}"))
-    print_table(f"{recipe.name}: {len(rows):,} rows", ("", *CATEGORIES, "rows"), lines)
+    print(f"{recipe.name}: {len(rows):,} rows")
+    print_table("", ("", *CATEGORIES, "rows"), lines)
     roles = Counter(str(row.role) for row in rows)
     if len(roles) > 1:
         print("rows by role: " + ", ".join(f"{n:,} {role}" for role, n in roles.most_common()))
