@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback
 
 from slick.batches import Tokens
@@ -29,8 +30,8 @@ from slick_sft.fitted import Reader, greedy_right
 from slick_sft.formats import TrainingSet
 from slick_sft.watched import BUDGET, Watch, affordable, watched_sets
 
-# Rows of a pass, and logits of one at most.
-_ROWS = 64
+# Tokens of a pass (a CPU is slower the less of it stays in its cache), and logits of one at most.
+_TOKENS, _TOKENS_CPU = 2**14, 2**10
 _LOGITS = 2**26
 
 
@@ -55,8 +56,8 @@ class BestTokens:
         found: list[list[int]] = [[] for _ in rows]
         # Rows of like lengths side by side, which spares padding and unwanted places.
         order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), keep[i], i))
-        places = max(keep, default=1)
-        size = max(1, min(_ROWS, _LOGITS // (self._size * places)))
+        most = _TOKENS_CPU if _device(self.model).type == "cpu" else _TOKENS
+        size = max(1, min(most // max(map(len, rows)), _LOGITS // (self._size * max(keep))))
         for start in range(0, len(order), size):
             part = order[start : start + size]
             for i, tokens in zip(part, self._pass([rows[i] for i in part], [keep[i] for i in part]), strict=True):
@@ -176,6 +177,7 @@ class Observer(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             "measurements": len(self.measured),
             "seconds": round(sum(m.seconds for m in self.measured), 2),
             "stopped": self.stopped,
+            "notes": self.notes,
         }
         return {"early_stop": early, "dynamics": dynamics}
 
@@ -198,13 +200,17 @@ class Observer(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         questions = [question for of in self.sets for question in of.questions]
         try:
             with undisturbed(self.trainer.model):
-                verdicts = iter(greedy_right(questions, BestTokens(self.trainer.model, self.pad), self.reader))
+                found = greedy_right(questions, BestTokens(self.trainer.model, self.pad), self.reader)
         except FloatingPointError:
             names = ", ".join(of.name for of in self.sets)
             raise RunError(
                 f"the model's logits are not numbers (NaN or infinite) after step {state.global_step}, when it was "
                 f"asked what it answers ({names})"
             ) from None
+        if self.trainer.args.world_size > 1:
+            # Two GPUs need not round alike, and all processes must decide alike.
+            (found,) = broadcast_object_list([found])
+        verdicts = iter(found)
         counts: dict[str, dict[Category, tuple[int, int]]] = {}
         known = ""
         for of in self.sets:

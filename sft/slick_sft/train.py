@@ -147,7 +147,7 @@ def tune(tuning: Tuning, out: Path, *, callbacks: Sequence[Any] = ()) -> Mapping
         check_four_bits(device)
     _check_sharding(device)
     if tuning.watch:
-        tuning.watch.check(tuning.model)
+        tuning.watch.check(tuning.model, allow_mismatch=tuning.allow_mismatch)
     run = TuningRun(out, tuning.settings(), joined())
     if (finished := run.finished()) is not None:
         return finished
@@ -253,6 +253,8 @@ def _observers(trainer: Any, tuning: Tuning, out: Path) -> list[Any]:
     observer = Observer(trainer, tuning.watch, tuning.data, out) if tuning.watch else None
     if observer is None or not observer.sets:
         return []
+    assert tuning.watch is not None
+    observer.notes += tuning.watch.check(tuning.model, allow_mismatch=True)
     trainer.add_callback(observer)
     return [observer]
 

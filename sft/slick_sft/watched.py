@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from slick.batches import Tokens
@@ -17,18 +15,19 @@ from slick.files import digest_of
 from slick.knowledge import CATEGORIES, Category, Knowledge
 from slick.knowledge_file import read_knowledge
 from slick.prompts import DEFAULT_FORM, Message, completion, form_prompt, too_long
-from slick.provenance import fingerprint, same_model
+from slick.provenance import fingerprint
 from slick.vocabulary import Vocabulary
 from slick_sft.dynamics import DEV, TRAIN
 from slick_sft.early_stop import KNOWN_FALLS, Stop
 from slick_sft.fitted import LENGTH, Question
-from slick_sft.formats import SIDECAR, TrainingSet
+from slick_sft.formats import TrainingSet, check_knowledge_model
 
-# Of the tokens that training reads, so many are measured at most, if the number of rows is not given. A training
-# step costs three passes forward; this is 8 % of it.
+# Of the tokens that training reads, so many are measured, if the number of rows is not given: a step of training
+# costs three passes forward at least, so that this is 8 % of it.
 BUDGET = 0.24
-# Fewer rows of a set tell nothing.
-LEAST = 32
+# Fewer rows of a set tell nothing; EARLY_STOP rests on those of dev.
+LEAST = 16
+_SHARES = {DEV: 2.0}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -68,16 +67,20 @@ class Watch:
             "stop": {"rule": self.stop.rule, "patience": self.stop.patience} if self.stop else None,
         }
 
-    def check(self, model: str) -> None:
-        """Raise InputError for a set whose categories are another model's than the one to be tuned."""
-        base = fingerprint(model)
+    def check(self, model: str, *, allow_mismatch: bool = False) -> list[str]:
+        """Raise InputError for a set whose categories are another model's than the one to be tuned.
+
+        Returns the notes that allowed mismatches, and sets that do not say whose they are, leave.
+        """
+        base, notes = fingerprint(model), []
         with Mistakes("watched sets:") as mistakes:
             for facts in self.sets:
-                if facts.model and not same_model(facts.model, base):
-                    mistakes.add(
-                        f"{facts.name}={facts.source}: holds the knowledge of {facts.model.get('name')}, which is "
-                        f"another model than {model}; probe the model that is tuned"
-                    )
+                try:
+                    of = f"--watch {facts.name}={facts.source}"
+                    notes.append(check_knowledge_model(of, facts.model, base, allow_mismatch=allow_mismatch))
+                except InputError as error:
+                    mistakes.add(str(error))
+        return [note for note in notes if note]
 
 
 # Nothing but the training rows themselves.
@@ -174,13 +177,15 @@ def watched_sets(
 def affordable(sets: Sequence[WatchedSet], tokens: float) -> list[WatchedSet]:
     """The beginnings of the sets whose passes have about so many tokens together.
 
-    Each set gets an equal share, and what one does not need goes to the others. At least `LEAST` rows of each stay.
+    Each set gets an equal share, dev two, and what one does not need goes to the others. At least `LEAST` rows of
+    each stay.
     """
     costs = [sum(question.cost for question in of.questions) for of in sets]
-    left, shares = tokens, [0.0] * len(sets)
-    for place, i in enumerate(sorted(range(len(sets)), key=lambda i: costs[i])):
-        shares[i] = min(costs[i], left / (len(sets) - place))
-        left -= shares[i]
+    claims = [_SHARES.get(of.name, 1.0) for of in sets]
+    left, open_claims, shares = tokens, sum(claims), [0.0] * len(sets)
+    for i in sorted(range(len(sets)), key=lambda i: costs[i] / claims[i]):
+        shares[i] = min(costs[i], left * claims[i] / open_claims)
+        left, open_claims = left - shares[i], open_claims - claims[i]
     return [
         of if shares[i] >= costs[i] else of.first(max(LEAST, int(shares[i] / costs[i] * len(of.questions))))
         for i, of in enumerate(sets)
@@ -189,19 +194,8 @@ def affordable(sets: Sequence[WatchedSet], tokens: float) -> list[WatchedSet]:
 
 def _training_rows(data: TrainingSet) -> list[tuple[int, Category]]:
     """The number and category of each training row, as the sidecar has them; none of a user's own rows."""
-    path = Path(data.source) / SIDECAR
-    if not data.recipe or not path.is_file():
-        return []
-    found = []
-    with Mistakes(f"{path}: not the sidecar of these rows:") as mistakes:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                row = json.loads(line)
-                found.append((int(row["row"]), Category(row["category"])))
-                _ = data.rows[found[-1][0]]
-            except (KeyError, TypeError, ValueError, IndexError) as error:
-                mistakes.add(f"line {number}: {type(error).__name__}: {error}; mix again")
-    return found
+    named = {str(category): category for category in CATEGORIES}
+    return [(i, named[row["category"]]) for i, row in enumerate(data.sidecar) if row.get("category") in named]
 
 
 def _fair_order(rows: Sequence[tuple[Category, str]]) -> list[int]:
