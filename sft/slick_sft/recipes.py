@@ -157,7 +157,9 @@ def _pools(facts: Iterable[Knowledge], seed: int) -> dict[str, Groups]:
         name = (k.fact.relation, k.fact.id)
         key = _key(f"fact:{seed}:{copies[name]}:{k.fact.id}")
         copies[name] += 1
-        pools.setdefault(k.fact.relation, {c: [] for c in CATEGORIES})[k.category].append((key, k))
+        if k.fact.relation not in pools:
+            pools[k.fact.relation] = {c: [] for c in CATEGORIES}
+        pools[k.fact.relation][k.category].append((key, k))
     return dict(pools)
 
 
@@ -270,6 +272,8 @@ def _weighted(rows: Sequence[MixRow], recipe: Recipe) -> list[MixRow]:
 
 def _in_stages(rows: Sequence[MixRow], recipe: Recipe) -> list[MixRow]:
     """The rows with their stages, numbered from 0 without a gap."""
+    if not recipe.stages and recipe.patch is None:
+        return list(rows)
     stage_of = {category: stage for stage, group in enumerate(recipe.stages) for category in group}
     last = len(recipe.stages)
     stages = [last + 1 if row.role is Role.PATCH else stage_of.get(row.knowledge.category, last) for row in rows]
