@@ -253,6 +253,16 @@ def tune(
         _print_tune(record, out)
 
 
+def fsdp_config() -> None:
+    """Print where the shipped configuration lies that spreads a model over GPUs.
+
+    \b
+    Example:
+      accelerate launch --config_file "$(slick fsdp-config)" --num_processes 4 -m slick tune --model …
+    """
+    print(Path(__file__).with_name("configs") / "fsdp.yaml")
+
+
 lab = typer.Typer(help="The lab: a fictional world, and a small model whose knowledge is known.", no_args_is_help=True)
 
 
@@ -395,7 +405,7 @@ def _print_tune(record: Mapping[str, Any], out: Path) -> None:
 def _print_dynamics(record: Mapping[str, Any], out: Path) -> None:
     """What was measured on the way: the training rows at the end, and where dev was at its best."""
     from slick.knowledge import KNOWN
-    from slick_sft.dynamics import TRAIN, read_dynamics
+    from slick_sft.dynamics import DEV, TRAIN, read_dynamics
 
     dynamics, early = record.get("dynamics"), record.get("early_stop")
     if not dynamics:
@@ -407,11 +417,14 @@ def _print_dynamics(record: Mapping[str, Any], out: Path) -> None:
         print(f"fitted at the end: {' and '.join(shares)} training rows, of {last.counts(TRAIN)[1]:,} asked")
     if early:
         where = "the base model, before any step" if not early["step"] else f"epoch {early['epoch']:g}"
-        print(f"EARLY_STOP: {where}, with {early['dev_accuracy']:.1%} of dev right")
+        right, asked = max((m.counts(DEV) for m in read_dynamics(out)), key=lambda counts: counts[0])
+        print(f"EARLY_STOP: {where}, with {right:,} of {asked:,} dev facts right")
         if early["step"]:
             print(out / "early_stop")
     if dynamics["stopped"]:
         print(f"stopped by {dynamics['stopped']['rule']}: {dynamics['stopped']['why']}")
+    for note in dynamics["notes"]:
+        print(f"note: {note}")
 
 
 def _print_lab(recipe: Mapping[str, Any]) -> None:

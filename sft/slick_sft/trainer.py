@@ -21,6 +21,7 @@ from trl import SFTConfig, SFTTrainer  # pyright: ignore[reportPrivateImportUsag
 
 from slick.errors import InputError, RunError
 from slick.knowledge import Category
+from slick.processes import joined
 from slick_sft.batches import Plan, by_stage
 from slick_sft.checkpoints import MarkGood
 from slick_sft.distillation import Base
@@ -221,7 +222,9 @@ def build_trainer(
     known = known_rows(data) if distill else None
     try:
         half = not cpu and not arguments.get("fp16") and torch.cuda.is_bf16_supported()
-        machine = {"bf16": half, "dataloader_pin_memory": not cpu, "use_cpu": cpu}
+        # Every weight that is trained is used in every micro-batch; looking for others costs a walk of the graph.
+        shared = {"ddp_find_unused_parameters": False} if joined().size > 1 else {}
+        machine = {"bf16": half, "dataloader_pin_memory": not cpu, "use_cpu": cpu, **shared}
         config = SFTConfig(**{**machine, **arguments}, output_dir=str(checkpoints), disable_tqdm=True)
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=config.trust_remote_code)
         _check_tokenizer(model, tokenizer, data, config)

@@ -10,58 +10,17 @@ from typing import Any
 
 import pytest
 
-from slick.errors import InputError, RunError
+from slick.errors import InputError
 from slick.facts import Fact
-from slick_sft.arguments import sft_arguments
-from slick_sft.checkpoints import MarkGood, last_good_checkpoint
 from slick_sft.formats import TrainingSet, read_training_set
 from slick_sft.train import LoRA, Tuning, tune
-from slick_sft.trainer import CheckedTrainer, build_trainer
 
 FORM = "Answer the following question.\n{}\n"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, tiny_facts: list[Fact]) -> TrainingSet:
-    """32 rows in the training form."""
-    path = tmp_path_factory.mktemp("data") / "own.jsonl"
-    rows = [{"prompt": FORM.format(f.question), "completion": f.answers[0]} for f in tiny_facts[:32]]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return read_training_set(path)
-
-
-@pytest.fixture
-def tuning(tiny_model: Path, data: TrainingSet) -> Callable[..., Tuning]:
-    """A short run, 8 steps of 8 rows, with some settings of its own."""
-
-    def make(*settings: str, flags: Mapping[str, Any] | None = None, **more: Any) -> Tuning:
-        given = {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "max_steps": 8, **(flags or {})}
-        arguments = sft_arguments(given, settings=settings)
-        return Tuning(**{"model": str(tiny_model), "data": data, "arguments": arguments, "device": "cpu", **more})
-
-    return make
-
-
-def weights(path: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return dict(load_file(next(path.glob("*.safetensors"))))
-
-
-def trainer_of(tuning: Tuning, path: Path) -> tuple[CheckedTrainer, list[str]]:
-    lora = tuning.lora.as_peft() if tuning.lora else None
-    return build_trainer(
-        tuning.model,
-        tuning.data,
-        dict(tuning.arguments),
-        checkpoints=path,
-        lora=lora,
-        cpu=True,
-        allow_truncated=tuning.allow_truncated,
-    )
-
-
-def test_every_weight_changes(tuning: Callable[..., Tuning], tiny_model: Path, tmp_path: Path) -> None:
+def test_every_weight_changes(
+    tuning: Callable[..., Tuning], tiny_model: Path, tmp_path: Path, weights: Callable[[Path], dict[str, Any]]
+) -> None:
     """Full fine-tuning changes every weight of the base model and leaves the base model alone."""
     before = weights(tiny_model)
     tune(tuning(), tmp_path / "run")
@@ -79,7 +38,9 @@ def test_loss_falls_on_the_trained_rows(tuning: Callable[..., Tuning], tmp_path:
     assert record["final_loss"] == record["loss"][-1]["loss"]
 
 
-def test_only_the_answer_and_its_end_are_trained(tuning: Callable[..., Tuning], tmp_path: Path) -> None:
+def test_only_the_answer_and_its_end_are_trained(
+    tuning: Callable[..., Tuning], tmp_path: Path, trainer_of: Callable[..., Any]
+) -> None:
     """Every label outside answer and end-of-sequence is masked, and the end is among the labels."""
     trainer, notes = trainer_of(tuning(), tmp_path)
     tokenizer = trainer.processing_class
@@ -95,7 +56,7 @@ def test_only_the_answer_and_its_end_are_trained(tuning: Callable[..., Tuning], 
 
 
 def test_messages_go_through_the_chat_template(
-    tuning: Callable[..., Tuning], tiny_facts: list[Fact], tmp_path: Path
+    tuning: Callable[..., Tuning], tiny_facts: list[Fact], tmp_path: Path, trainer_of: Callable[..., Any]
 ) -> None:
     """Conversational rows are rendered by the model's template; only the assistant's turn is trained."""
     path = tmp_path / "chat.jsonl"
@@ -141,87 +102,6 @@ def test_the_same_seed_gives_the_same_bytes(tuning: Callable[..., Tuning], tmp_p
     files = {name: (tmp_path / name / "model" / "model.safetensors").read_bytes() for name in "abc"}
     assert files["a"] == files["b"]
     assert files["a"] != files["c"]
-
-
-class Killed(BaseException):
-    """What a kill looks like from inside: nothing may catch it."""
-
-
-def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """From now on a run dies at the start of this step."""
-    real = CheckedTrainer.training_step
-
-    def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.state.global_step == step:
-            raise Killed
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(CheckedTrainer, "training_step", training_step)
-
-
-@pytest.mark.parametrize("lora", [None, LoRA(r=4, lora_alpha=8, lora_dropout=0.1)], ids=["full", "lora"])
-def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(
-    tuning: Callable[..., Tuning], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: LoRA | None
-) -> None:
-    """A run killed between checkpoints resumes behind the last one and ends with the same weights and losses."""
-    this = tuning("logging_steps=1", "save_steps=3", "save_total_limit=1", lora=lora)
-    whole = tune(this, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        kill_at(patch, 5)
-        with pytest.raises(Killed):
-            tune(this, tmp_path / "broken")
-    assert not (tmp_path / "broken" / "training.json").exists()
-    assert not (tmp_path / "broken" / "model").exists()
-    with monkeypatch.context() as patch:
-        # Had it started anew, it would die here.
-        kill_at(patch, 2)
-        broken = tune(this, tmp_path / "broken")
-    name = "adapter_model.safetensors" if lora else "model.safetensors"
-    assert (tmp_path / "broken/model" / name).read_bytes() == (tmp_path / "whole/model" / name).read_bytes()
-    assert broken["loss"] == whole["loss"]
-
-
-def test_a_half_written_checkpoint_is_not_resumed_from(
-    tuning: Callable[..., Tuning], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A checkpoint that a kill cut off is removed, and the one before it is taken."""
-    this = tuning("save_steps=2", "save_total_limit=3")
-    with monkeypatch.context() as patch:
-        kill_at(patch, 5)
-        with pytest.raises(Killed):
-            tune(this, tmp_path / "run")
-    checkpoints = tmp_path / "run" / "checkpoints"
-    (checkpoints / "checkpoint-4" / "complete").unlink()
-    (checkpoints / "checkpoint-4" / "model.safetensors").write_bytes(b"half")
-    assert last_good_checkpoint(checkpoints) == checkpoints / "checkpoint-2"
-    assert not (checkpoints / "checkpoint-4").exists()
-    tune(this, tmp_path / "run")
-    tune(this, tmp_path / "whole")
-    one, other = (tmp_path / n / "model" / "model.safetensors" for n in ("run", "whole"))
-    assert one.read_bytes() == other.read_bytes()
-
-
-def test_a_run_killed_while_it_saved_its_model_is_finished(tuning: Callable[..., Tuning], tmp_path: Path) -> None:
-    """A model without a record is what a kill at the very end leaves; the repeated command replaces it."""
-    whole = tune(tuning(), tmp_path / "run")
-    record = tmp_path / "run" / "training.json"
-    (tmp_path / "run" / "progress.json").write_text(json.dumps({"settings": whole["settings"]}))
-    record.unlink()
-    (tmp_path / "run" / "model" / "model.safetensors").write_bytes(b"half")
-    tune(tuning(), tmp_path / "run")
-    assert record.exists()
-    assert not (tmp_path / "run" / "progress.json").exists()
-    assert len(weights(tmp_path / "run" / "model")) > 5
-
-
-def test_a_finished_run_is_returned(
-    tuning: Callable[..., Tuning], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same command on a finished run trains nothing and returns its record; no checkpoints are left."""
-    first = tune(tuning(), tmp_path / "run")
-    kill_at(monkeypatch, 0)
-    assert tune(tuning(), tmp_path / "run") == first
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["model", "training.json"]
 
 
 def test_other_settings_are_refused_with_the_differences(tuning: Callable[..., Tuning], tmp_path: Path) -> None:
@@ -285,7 +165,9 @@ def test_the_tuned_model_can_be_loaded_scored_and_tuned_again(
     tune(tuning(model=str(model)), tmp_path / "again")
 
 
-def test_any_field_reaches_the_trainer(tuning: Callable[..., Tuning], tmp_path: Path) -> None:
+def test_any_field_reaches_the_trainer(
+    tuning: Callable[..., Tuning], tmp_path: Path, trainer_of: Callable[..., Any]
+) -> None:
     """What --set gives stands in the trainer's SFTConfig, schedules and model settings included."""
     trainer, _ = trainer_of(
         tuning(
@@ -310,40 +192,6 @@ def test_a_scheduled_rate_is_recorded(tuning: Callable[..., Tuning], tmp_path: P
     rates = [entry["lr"] for entry in falling["loss"]]
     assert rates == sorted(rates, reverse=True)
     assert len(set(rates)) == 4
-
-
-def test_a_loss_that_is_no_number_stops_the_run(tuning: Callable[..., Tuning], tmp_path: Path) -> None:
-    """A run that diverges is a run error with step and a way out; its last good checkpoint stays and is finite."""
-    this = tuning("save_steps=1", "max_grad_norm=0", flags={"learning_rate": 1e30})
-    with pytest.raises(RunError, match=r"(NaN|nan|inf).*lower --learning-rate and choose another --out"):
-        tune(this, tmp_path / "run")
-    assert not (tmp_path / "run" / "model").exists()
-    kept = last_good_checkpoint(tmp_path / "run" / "checkpoints")
-    assert kept is None or all(weight.isfinite().all() for weight in weights(kept).values())
-
-
-def test_the_first_loss_that_is_no_number_is_named(tuning: Callable[..., Tuning], tmp_path: Path) -> None:
-    """Without a checkpoint in between, the step whose loss is no number stops the run, and not the next log."""
-    with pytest.raises(RunError, match=r"the loss is nan at step \d; lower"):
-        tune(tuning("save_strategy=no", "max_grad_norm=0", flags={"learning_rate": 1e30}), tmp_path / "run")
-
-
-def test_a_checkpoint_with_weights_that_are_no_numbers_is_not_good(
-    tuning: Callable[..., Tuning], tmp_path: Path
-) -> None:
-    """A finite loss does not make a checkpoint good: its weights are looked at before it is marked."""
-    import torch
-
-    trainer, _ = trainer_of(tuning(), tmp_path)
-    (tmp_path / "checkpoint-0").mkdir()
-    MarkGood().on_save(trainer.args, trainer.state, None, model=trainer.model)
-    assert last_good_checkpoint(tmp_path) == tmp_path / "checkpoint-0"
-    (tmp_path / "checkpoint-0" / "complete").unlink()
-    with torch.no_grad():
-        next(trainer.model.parameters())[0] = float("nan")
-    with pytest.raises(RunError, match="1 weight tensors hold NaN or infinity after step 0"):
-        MarkGood().on_save(trainer.args, trainer.state, None, model=trainer.model)
-    assert last_good_checkpoint(tmp_path) is None
 
 
 def test_rows_that_do_not_fit_are_refused(tuning: Callable[..., Tuning], tmp_path: Path) -> None:
