@@ -246,9 +246,9 @@ def build_trainer(
     trainer.remove_callback(PrinterCallback)
     _check_fit(trainer, data, allow_truncated)
     notes += _plan_rows(trainer, data, known)
-    if known is not None:
-        if not any(known):
-            notes.append("no row is Known, so nothing is held to the base model")
+    if known is not None and not (trainer.rows and trainer.rows.any_distilled):
+        notes.append("no row is Known, so nothing is held to the base model")
+    elif known is not None:
         trainer.distill = distill
         trainer.base = _base(trainer, model, lora is not None)
     return trainer, [*notes, *_unfinished(trainer)]
