@@ -130,6 +130,17 @@ class Paired:
             return max(_below(statistic, self.df), counted_chance(lost, gained, n, difference))
         return _below((self.value - difference) / math.sqrt(self.item + self.beyond), self.df)
 
+    def p_different(self) -> float | None:
+        """Two-sided p-value of "there is no difference"; None where it is undefined."""
+        if not self.defined:
+            return None
+        if self.noise is Noise.CHECKPOINTS:
+            gained, lost, n = (x / self.effect for x in (self.gained, self.lost, self.n))
+            statistic = tango_statistic(gained, lost, n, 0.0)
+        else:
+            statistic = self.value / math.sqrt(self.item + self.beyond)
+        return min(1.0, 2 * _below(-abs(statistic), self.df))
+
     def spread(self, facts: float | None = None, seeds: int | None = None) -> tuple[float, float]:
         """(standard error, degrees of freedom) were there so many facts and seeds an arm; as it is where None.
 

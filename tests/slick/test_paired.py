@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import chi2, t
+from scipy.stats import chi2, norm, t
 
 from slick.paired import Ledger, Noise, Paired, paired
 from slick.statistics import Interval, seeds_difference, tango, z_value
@@ -213,6 +213,29 @@ def test_the_p_value_over_seeds_is_students() -> None:
     for level in (0.5, 0.9, 0.99):
         assert found.chance_above(limits(found.interval(level))[1]) == pytest.approx((1 - level) / 2, abs=1e-9)
         assert found.chance_above(limits(found.interval(level))[0]) == pytest.approx((1 + level) / 2, abs=1e-9)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_a_difference_of_checkpoints_is_tested_as_mcnemar_does(lost: int, gained: int) -> None:
+    """Without clusters the two-sided p-value against 0 is that of (gained - lost)/√(gained + lost)."""
+    found = counted(lost, gained, 200).p_different()
+    expected = 1.0 if lost == gained else 2 * norm.sf(abs(gained - lost) / math.sqrt(gained + lost))
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_difference_over_seeds_is_tested_as_its_interval_says() -> None:
+    """Below 10 % exactly where the 90 % interval excludes 0; undefined where that is."""
+    rng = np.random.default_rng(6)
+    for share in (0.4, 0.55, 0.6, 0.7):
+        found = paired(seeded(rng, 3, 60, share), seeded(rng, 3, 60))
+        assert found is not None
+        low, high = limits(found.interval(0.9))
+        p = found.p_different()
+        assert p is not None
+        assert (p < 0.1) is not (low <= 0 <= high)
+    alone = paired(np.ones((3, 1)), np.zeros((3, 1)))
+    assert alone is not None
+    assert alone.p_different() is None
 
 
 def test_more_facts_and_more_seeds_lower_the_spread() -> None:

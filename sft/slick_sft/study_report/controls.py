@@ -1,0 +1,172 @@
+"""What Unknown rows do by themselves: D against D without them, and against the control that gives them no weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slick.ratio import explained_share
+from slick.statistics import Estimate
+from slick_reports import wording
+from slick_sft.study.jobs import CONVERGENCE
+from slick_sft.study_report import paper
+from slick_sft.study_report.blocks import (
+    Cell,
+    Claim,
+    Section,
+    Table,
+    found,
+    missing,
+    percent,
+    plain_percent,
+    points,
+    row,
+    said,
+    share_said,
+)
+from slick_sft.study_report.data import ALL, KNOWN_FACTS, STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
+from slick_sft.study_report.measures import accuracy, difference
+
+ID, TITLE = "controls", "What Unknown rows do, and what fewer steps do"
+
+
+def section(study: Study) -> Section:
+    mixes, without, controls = study.mixes(), study.without(), study.controls()
+    shares = [share for share in mixes if share in without or share in controls]
+    if not shares:
+        return missing(ID, TITLE, ["D_Known (…-without-unknown) beside its D", "control (…-zero-weight)"])
+    text = [
+        "D_Known is D without its Unknown rows, as in the paper; at equal epochs it also takes fewer steps. The "
+        "control takes D's rows in D's order and as many steps, but its Unknown rows have weight 0 in the loss: what "
+        "it differs from D in is what Unknown rows do by themselves.",
+    ]
+    data: dict[str, Any] = {}
+    tables = []
+    for group in (KNOWN_FACTS, ALL):
+        rows = []
+        for stage in reversed(STAGES):
+            for share in shares:
+                trio = mixes[share], without.get(share), controls.get(share)
+                figures = _figures(study, trio, stage, group)
+                data.setdefault(group, {}).setdefault(stage, {})[share_name(share)] = figures
+                rows.append(_row(figures, stage, share, published=group == ALL))
+        tables.append(_table(rows, group, published=group == ALL))
+    for share in shares:
+        text += _steps(share, mixes[share], without.get(share), controls.get(share), data)
+    missing_ones = [
+        what for what, family in (("D_Known", without), ("the control", controls)) if not set(shares) & set(family)
+    ]
+    text += [f"Not trained in this study: {what}." for what in missing_ones]
+    return Section(ID, TITLE, tuple(text), tuple(tables), tuple(_claims(shares, data)), data)
+
+
+Trio = tuple[Variant, Variant | None, Variant | None]
+
+
+def _figures(study: Study, trio: Trio, stage: str, group: str) -> dict[str, Estimate | None]:
+    mix, without, control = trio
+    found: dict[str, Estimate | None] = {
+        "d": accuracy(study, mix, stage, TEST, group),
+        "d_known": accuracy(study, without, stage, TEST, group) if without else None,
+        "control": accuracy(study, control, stage, TEST, group) if control else None,
+        "control_minus_d": difference(study, (control, stage), (mix, stage), TEST, group) if control else None,
+        "d_known_minus_d": difference(study, (without, stage), (mix, stage), TEST, group) if without else None,
+        "fewer_steps": None,
+    }
+    if without and control:
+        asked = study.asked(TEST)
+        mask = asked.mask(group)
+        clusters = [cluster for cluster, inside in zip(asked.clusters, mask, strict=True) if inside]
+        arms = [study.answers(v, stage, TEST).right[:, mask] for v in (without, control, mix)]
+        found["fewer_steps"] = explained_share(arms[0], arms[1], arms[2], clusters=clusters)
+    return found
+
+
+def _row(figures: dict[str, Estimate | None], stage: str, share: float, *, published: bool) -> tuple[Cell, ...]:
+    percent_of = round(100 * share)
+    known = (paper.SHARES[stage].get(percent_of), paper.WITHOUT[stage].get(percent_of))
+    cells = [percent(figures["d"]), *([plain_percent(known[0])] if published else [])]
+    cells += [percent(figures["control"]), percent(figures["d_known"])]
+    cells += [plain_percent(known[1])] if published else []
+    cells += [points(figures["control_minus_d"]), points(figures["d_known_minus_d"]), _ratio(figures["fewer_steps"])]
+    return row(STAGE_NAMES[stage], share_name(share), *cells)
+
+
+def _ratio(estimate: Estimate | None) -> Cell:
+    """A ratio, which may lie outside 0 to 100 %."""
+    if estimate is None:
+        return Cell(wording.NONE)
+    if estimate.interval is None:
+        return Cell(wording.UNDEFINED)
+    low, high = (f"{100 * x:.0f}" for x in (estimate.interval.low, estimate.interval.high))
+    return Cell(f"{100 * estimate.value:.0f} %", f"[{low}, {high}]")
+
+
+def _table(rows: list[tuple[Cell, ...]], group: str, *, published: bool) -> Table:
+    paper_too = ["paper"] if published else []
+    header = ["stage", "Unknown rows", "D", *paper_too, "control", "D_Known", *paper_too]
+    header += ["control − D", "D_Known − D", "of it only fewer steps"]
+    what = "all test facts" if group == ALL else "Known test facts"
+    note = (
+        "The last column is (D_Known − control) / (D_Known − D) with Fieller's interval: undefined where D_Known may "
+        "not be better than D at all."
+    )
+    return Table(
+        f"Accuracy in percent on {what}, differences in points", tuple(header), tuple(rows), labels=2, note=note
+    )
+
+
+def _steps(
+    share: float, mix: Variant, without: Variant | None, control: Variant | None, data: dict[str, Any]
+) -> list[str]:
+    """How many steps each took, and what of D_Known's advantage that is."""
+    if without is None or control is None:
+        return []
+    counts = [f"{v.steps:,.0f}" if v.steps is not None else wording.NONE for v in (mix, control, without)]
+    told = data[KNOWN_FACTS][CONVERGENCE][share_name(share)]["fewer_steps"]
+    if told is None:
+        share_told = "D_Known has no advantage of which a share could be told"
+    elif told.interval is None:
+        share_told = "D_Known's advantage may be 0, so what share of it is only fewer steps is undefined"
+    else:
+        low, high = (f"{100 * x:.0f}" for x in (told.interval.low, told.interval.high))
+        share_told = f"{100 * told.value:.0f} % ({low} to {high}) of D_Known's advantage is only fewer steps"
+    return [
+        f"{share_name(share)} Unknown: D and its control took {counts[0]} and {counts[1]} steps, D_Known {counts[2]}; "
+        f"on Known facts at CONVERGENCE {share_told}."
+    ]
+
+
+def _claims(shares: list[float], data: dict[str, Any]) -> list[Claim]:
+    claims = []
+    for share in shares:
+        figures = data[KNOWN_FACTS][CONVERGENCE][share_name(share)]
+        published = {at: of.get(round(100 * share)) for at, of in (("D", paper.SHARES[CONVERGENCE]),)}
+        other = paper.WITHOUT[CONVERGENCE].get(round(100 * share))
+        if figures["control"] is not None:
+            claims.append(
+                Claim(
+                    f"At {share_name(share)} Unknown, the control with as many steps knows more Known facts than D.",
+                    "not run",
+                    said(figures["control_minus_d"]),
+                    found(figures["control_minus_d"], "rose"),
+                )
+            )
+        if figures["d_known"] is not None:
+            told = said(figures["d_known_minus_d"])
+            whole = data[ALL][CONVERGENCE][share_name(share)]["d_known_minus_d"]
+            claims.append(
+                Claim(
+                    f"At {share_name(share)} Unknown, D_Known is better than D at CONVERGENCE (all facts).",
+                    f"{wording.percent(other)} % against {wording.percent(published['D'])} %",
+                    f"{said(whole)}; Known facts {told}",
+                    found(whole, "rose"),
+                )
+            )
+    return claims
+
+
+def summary(section: Section) -> str:
+    """One sentence for the head of the report; "" where the section is missing."""
+    of = section.data.get(KNOWN_FACTS, {}).get(CONVERGENCE, {})
+    told = [f"{name} {share_said(e)}" for name, figures in of.items() if (e := figures.get("control")) is not None]
+    return f"The control, Known facts at CONVERGENCE: {'; '.join(told)}." if told else ""

@@ -1,0 +1,255 @@
+"""A finished study as its report needs it: what was trained, what was measured on the way, and who answered what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slick.errors import InputError
+from slick.facts import Fact
+from slick.files import mapping_of, read_json
+from slick.knowledge import CATEGORIES, KNOWN, Category
+from slick_reports.inputs import read_scored
+from slick_sft.dynamics import Measurement, read_dynamics
+from slick_sft.recipe import IDK, ZERO_WEIGHT, Recipe
+from slick_sft.recipe_file import recipe_of
+from slick_sft.study.jobs import BASE, CONVERGENCE, EARLY_STOP, SCORED, SCORES
+from slick_sft.study.state import STUDY
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slick.statistics import Scores
+
+    Mask = NDArray[np.bool_]
+
+TEST, OOD = "test", "ood"
+STAGES = (EARLY_STOP, CONVERGENCE)
+STAGE_NAMES = {EARLY_STOP: "EARLY_STOP", CONVERGENCE: "CONVERGENCE"}
+ALL, KNOWN_FACTS = "all", "Known"
+GROUPS = (ALL, KNOWN_FACTS, *map(str, CATEGORIES))
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One variant with one seed. scores: stage → split → the run's directory. stopped: the epoch of EARLY_STOP."""
+
+    name: str
+    seed: int
+    steps: int | None
+    stopped: float | None
+    base_won: bool
+    scores: Mapping[str, Mapping[str, Path]]
+    tuned: Path
+    set: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Arms that differ in nothing but their seed, in its order."""
+
+    name: str
+    recipe: Recipe
+    version: str
+    method: str
+    arms: tuple[Arm, ...]
+
+    @property
+    def steps(self) -> float | None:
+        """Optimiser steps, the mean over seeds."""
+        known = [arm.steps for arm in self.arms if arm.steps is not None]
+        return sum(known) / len(known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Of one variant at one stage on one split: runs × facts, 0 or 1."""
+
+    right: Scores
+    abstained: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A split's facts, in the order of the base model's score; prior: whether the commonest answer is right, or NaN."""
+
+    facts: tuple[Fact, ...]
+    categories: tuple[Category | None, ...]
+    prior: NDArray[np.float64]
+
+    @property
+    def clusters(self) -> list[tuple[str, str]]:
+        """A subject's facts belong together; a fact whose source names no subject stands alone."""
+        return [("subject", f.subject) if f.subject else ("fact", f.id) for f in self.facts]
+
+    @property
+    def relations(self) -> list[str]:
+        return [fact.relation for fact in self.facts]
+
+    def mask(self, group: str) -> Mask:
+        """Which facts belong to a group of `GROUPS`."""
+        if group == ALL:
+            return np.ones(len(self.facts), dtype=bool)
+        wanted = KNOWN if group == KNOWN_FACTS else (Category(group),)
+        return np.array([category in wanted for category in self.categories], dtype=bool)
+
+
+class Study:
+    """A finished study's directory. Raises InputError where it is none, is not finished, or is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        document = read_json(path / STUDY) if (path / STUDY).is_file() else None
+        if not isinstance(document, dict) or document.get("kind") != "study":
+            raise InputError(f"{path}: holds no study; expected the --out of slick study")
+        if not document.get("finished") or not document.get("arms"):
+            raise InputError(f"{path}: this study is not finished; repeat its command to go on where it stopped")
+        self.document: Mapping[str, Any] = document
+        self.grid = mapping_of(document.get("grid"))
+        self.seeds = int(document.get("seeds") or 1)
+        self.variants = self._variants()
+        self._asked: dict[str, Asked] = {}
+        self._answers: dict[Path, Answers] = {}
+        self._dynamics: dict[Path, list[Measurement]] = {}
+
+    def _variants(self) -> dict[str, Variant]:
+        recipes = mapping_of(self.grid.get("recipes"))
+        trainings = mapping_of(self.grid.get("trainings"))
+        arms: dict[str, list[Mapping[str, Any]]] = {}
+        for arm in self.document["arms"]:
+            arms.setdefault(str(arm["variant"]), []).append(arm)
+        found = {}
+        for name, group in arms.items():
+            recipe, version = str(group[0]["recipe"]), str(group[0]["version"])
+            found[name] = Variant(
+                name,
+                recipe_of(recipes[recipe], f"{self.path / STUDY}: recipe {recipe}"),
+                version,
+                str(mapping_of(trainings.get(version)).get("method", "full")),
+                tuple(sorted((self._arm(arm) for arm in group), key=lambda arm: arm.seed)),
+            )
+        return found
+
+    def _arm(self, arm: Mapping[str, Any]) -> Arm:
+        stopped = mapping_of(arm.get("early_stop"))
+        epoch = stopped.get("epoch")
+        return Arm(
+            str(arm["name"]),
+            int(arm["seed"]),
+            arm.get("steps"),
+            None if epoch is None else float(epoch),
+            stopped.get("step") == 0,
+            {stage: {split: self._inside(place) for split, place in of.items()} for stage, of in arm["scores"].items()},
+            self._inside(arm["tuned"]),
+            self._inside(arm["set"]),
+        )
+
+    def _inside(self, place: object) -> Path:
+        """A place that the record names; it never leads out of the study's directory."""
+        path = self.path / str(place)
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise InputError(f"{self.path / STUDY}: {str(place)!r} lies outside of the study's directory")
+        return path
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Those that models are scored on, the test facts first."""
+        return tuple(split for split in SCORED if (self.path / SCORES / f"{BASE}{SCORED[split]}").is_dir())
+
+    def asked(self, split: str) -> Asked:
+        """The facts of a scored split."""
+        if split not in self._asked:
+            rows = read_scored(self._base(split)).rows.values()
+            self._asked[split] = Asked(
+                tuple(row.fact for row in rows),
+                tuple(row.category for row in rows),
+                np.array([np.nan if row.prior is None else float(row.prior) for row in rows]),
+            )
+        return self._asked[split]
+
+    def _base(self, split: str) -> Path:
+        return self.path / SCORES / f"{BASE}{SCORED[split]}"
+
+    def base(self, split: str) -> Answers:
+        """The base model's own answers."""
+        return self._read(self._base(split), split)
+
+    def answers(self, variant: Variant, stage: str, split: str) -> Answers:
+        """A variant's answers, a run a seed."""
+        runs = [self._read(arm.scores[stage][split], split) for arm in variant.arms]
+        return Answers(*(np.concatenate([getattr(run, name) for run in runs]) for name in ("right", "abstained")))
+
+    def _read(self, path: Path, split: str) -> Answers:
+        if path not in self._answers:
+            rows = read_scored(path).rows
+            ids = [fact.id for fact in self.asked(split).facts]
+            if absent := [id for id in ids if id not in rows]:
+                raise InputError(
+                    f"{path}: lacks {len(absent)} of the {len(ids)} facts that the base model was scored on; remove "
+                    "it and repeat the study's command"
+                )
+            self._answers[path] = Answers(
+                np.array([[rows[id].right for id in ids]], dtype=float),
+                np.array([[rows[id].abstained for id in ids]], dtype=float),
+            )
+        return self._answers[path]
+
+    def dynamics(self, arm: Arm) -> list[Measurement]:
+        """What was measured while an arm was trained, the base model's own figures first."""
+        if arm.tuned not in self._dynamics:
+            self._dynamics[arm.tuned] = read_dynamics(arm.tuned)
+        return self._dynamics[arm.tuned]
+
+    def rows(self, arm: Arm) -> dict[Category, int]:
+        """Training rows by category, as the set's recipe.json counts them."""
+        counts = mapping_of(mapping_of(read_json(arm.set / "recipe.json")).get("counts"))
+        return {c: sum(int(of.get(str(c), 0)) for of in counts.values()) for c in CATEGORIES}
+
+    @cached_property
+    def version(self) -> str:
+        """The grid's own training; of a grid that has none, its first version."""
+        versions = [variant.version for variant in self.variants.values()]
+        return "" if "" in versions else versions[0]
+
+    def named(self, name: str) -> Variant | None:
+        """The variant of that name, or the one that was trained in its place because it is the same."""
+        prefix = f"{self.version}-" if self.version else ""
+        same = mapping_of(self.grid.get("same"))
+        return self.variants.get(str(same.get(prefix + name, prefix + name)))
+
+    def mixes(self, version: str | None = None) -> dict[float, Variant]:
+        """Share of Unknown rows → the plain mix of that share, in rising order."""
+        return self._family(Recipe(), version)
+
+    def without(self) -> dict[float, Variant]:
+        """Share of Unknown rows → the mix of that share with these rows taken out (D_Known)."""
+        return self._family(Recipe(without=(Category.UNKNOWN,)))
+
+    def controls(self) -> dict[float, Variant]:
+        """Share of Unknown rows → the mix of that share in which these rows weigh nothing."""
+        return self._family(Recipe(weights=ZERO_WEIGHT))
+
+    def relabelled(self) -> dict[float, Variant]:
+        """Share of Unknown rows → the mix of that share in which these rows answer "I don't know"."""
+        return self._family(Recipe(idk=IDK))
+
+    def _family(self, like: Recipe, version: str | None = None) -> dict[float, Variant]:
+        wanted = self.version if version is None else version
+        found = {
+            float(variant.recipe.unknown): variant
+            for variant in self.variants.values()
+            if variant.version == wanted
+            and variant.recipe.unknown is not None
+            and replace(variant.recipe, unknown=None, label="", size=None) == like
+        }
+        return dict(sorted(found.items()))
+
+
+def share_name(share: float) -> str:
+    """ "50 %"."""
+    return f"{100 * share:g} %"

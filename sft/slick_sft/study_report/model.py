@@ -1,0 +1,232 @@
+"""Accuracy as a linear function of the Known and Unknown rows fitted, in and out of distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from slick.knowledge import CATEGORIES, KNOWN, Category
+from slick.regression import TERMS, LinearModel, OverFacts, Point, average_seeds, linear_model, over_facts, with_facts
+from slick.statistics import Interval
+from slick_reports import wording
+from slick_sft.dynamics import TRAIN, Measurement
+from slick_sft.study.jobs import EARLY_STOP
+from slick_sft.study_report import paper
+from slick_sft.study_report.blocks import Cell, Claim, Finding, Section, Table, plain_percent, row
+from slick_sft.study_report.data import ALL, KNOWN_FACTS, OOD, STAGES, TEST, Arm, Study, Variant
+
+ID, TITLE = "model", "The linear model"
+_SETS = {ALL: CATEGORIES, KNOWN_FACTS: KNOWN}
+
+
+def section(study: Study) -> Section:
+    mixes = list(study.mixes().values())
+    every = [*mixes, *study.without().values(), *study.controls().values()]
+    fits: dict[str, LinearModel] = {}
+    tables = []
+    text = [
+        "accuracy = b0 + b_kn · N_kn/|D| + b_unk · N_unk/|D|, N the training rows of that kind that are fitted; "
+        "one point an epoch and variant, seeds averaged. Intervals: errors clustered by variant (CR2, t with Bell and "
+        "McCaffrey's degrees of freedom, at most the variants less one), and the noise of the test facts added. p: "
+        "wild cluster bootstrap, without the noise of the facts.",
+    ]
+    families = {"mixes": mixes} | ({"with controls": every} if len(every) > len(mixes) else {})
+    for family, variants in families.items():
+        rows = []
+        for split in study.splits:
+            for group in _SETS:
+                fit, widened = fitted(study, variants, split, group)
+                fits[f"{family}, {split}, {group}"] = fit
+                rows.append(_row(fit, split, group, published=family == "mixes" and group == ALL))
+                if fit.reason:
+                    text.append(f"{_NAMES[family]}, {_where(split, group)}: no numbers, since {fit.reason}.")
+                elif not widened:
+                    text.append(
+                        f"{_NAMES[family]}, {_where(split, group)}: the intervals hold the variants' noise alone; the "
+                        "two stages do not tell the facts'."
+                    )
+        header = (
+            "facts",
+            "b0",
+            "paper",
+            "b_kn",
+            "p",
+            "paper",
+            "b_unk",
+            "p",
+            "paper",
+            "R²",
+            "paper",
+            "points",
+            "variants",
+        )
+        tables.append(Table(f"{_NAMES[family]}; coefficients in points", header, tuple(rows)))
+    data: dict[str, Any] = {name: fit.as_dict() for name, fit in fits.items()}
+    return Section(ID, TITLE, tuple(text), tuple(tables), tuple(_claims(study, fits)), data)
+
+
+_NAMES = {"mixes": "Mixes of Known and Unknown", "with controls": "The same with D_Known and the controls"}
+
+
+def _where(split: str, group: str) -> str:
+    return ("all" if group == ALL else group) + (" test facts" if split == TEST else " facts of other relations")
+
+
+def fitted(study: Study, variants: Sequence[Variant], split: str, group: str) -> tuple[LinearModel, bool]:
+    """(the fit over all epochs, whether its intervals hold the noise of the facts as well)."""
+    points = [
+        point
+        for variant in variants
+        for arm in variant.arms
+        for measured in study.dynamics(arm)
+        if measured.step and (point := point_of(study, variant, arm, measured, split, group)) is not None
+    ]
+    fit = linear_model(average_seeds(points))
+    facts = _fact_noise(study, variants, split, group) if fit.fitted else None
+    return (with_facts(fit, facts), True) if facts else (fit, False)
+
+
+def point_of(study: Study, variant: Variant, arm: Arm, measured: Measurement, split: str, group: str) -> Point | None:
+    """One measurement as a point; None where the split was not watched."""
+    accuracy = measured.share(split, _SETS[group])
+    if accuracy is None:
+        return None
+    known, unknown = (_fitted_share(study, variant, arm, measured, of) for of in (KNOWN, (Category.UNKNOWN,)))
+    return Point(variant.name, round(measured.epoch, 6), known, unknown, accuracy)
+
+
+def _fitted_share(
+    study: Study, variant: Variant, arm: Arm, measured: Measurement, categories: Sequence[Category]
+) -> float:
+    """Rows of these categories that are fitted, over |D|; of D_Known, |D| is its D's."""
+    rows = study.rows(arm)
+    size = sum(rows.values())
+    if variant.recipe.without:
+        size = max((sum(study.rows(v.arms[0]).values()) for v in study.mixes().values()), default=size)
+    share = measured.share(TRAIN, categories)
+    return 0.0 if share is None else share * sum(rows[c] for c in categories) / size
+
+
+def _fact_noise(study: Study, variants: Sequence[Variant], split: str, group: str) -> OverFacts | None:
+    """From the scores of both stages, where every fact's answer is on file; as large as the watched facts make it."""
+    asked = study.asked(split)
+    mask = asked.mask(group)
+    points: list[Point] = []
+    right = []
+    for variant in variants:
+        for place, stage in enumerate(STAGES):
+            found = [
+                point_of(study, variant, arm, at, split, group)
+                for arm in variant.arms
+                if (at := _at(study, arm, stage))
+            ]
+            kept = [point for point in found if point is not None]
+            if len(kept) == len(variant.arms):
+                points += average_seeds([replace(point, epoch=float(place)) for point in kept])
+                right.append(study.answers(variant, stage, split).right[:, mask].mean(axis=0))
+    if not right or not mask.any():
+        return None
+    clusters = [cluster for cluster, inside in zip(asked.clusters, mask, strict=True) if inside]
+    facts = over_facts(points, np.array(right), clusters)
+    if facts is None:
+        return None
+    watched = _watched(study, variants, split, group)
+    scale = (facts.facts / watched) ** 0.5 if watched else 1.0
+    return OverFacts({name: max(1.0, scale) * error for name, error in facts.errors.items()}, watched or facts.facts)
+
+
+def _at(study: Study, arm: Arm, stage: str) -> Measurement | None:
+    measured = study.dynamics(arm)
+    if stage != EARLY_STOP:
+        return measured[-1] if measured else None
+    return next((m for m in measured if arm.stopped is not None and abs(m.epoch - arm.stopped) < 1e-6), None)
+
+
+def _watched(study: Study, variants: Sequence[Variant], split: str, group: str) -> int:
+    """Facts of the group that a measurement asked."""
+    measured = study.dynamics(variants[0].arms[0])
+    return measured[-1].counts(split, _SETS[group])[1] if measured else 0
+
+
+def _row(fit: LinearModel, split: str, group: str, *, published: bool) -> tuple[Cell, ...]:
+    theirs = paper.MODEL.get(split, {}) if published else {}
+    cells: list[Cell | str] = [_where(split, group)]
+    for name in TERMS:
+        known = theirs.get(name)
+        cells.append(_coefficient(fit, name))
+        cells += [] if name == "b0" else [_chance(fit, name)]
+        cells.append(Cell(wording.NONE if known is None else _signed(name, known)))
+    cells += [Cell(wording.NONE if fit.r2 is None else f"{fit.r2:.2f}")]
+    cells += [Cell(f"{theirs['r2']:.2f}" if theirs else wording.NONE), f"{fit.points}", f"{fit.variants}"]
+    return row(*cells)
+
+
+def _signed(name: str, value: float) -> str:
+    return plain_percent(value).text if name == "b0" else wording.points(value)
+
+
+def _coefficient(fit: LinearModel, name: str) -> Cell:
+    if not fit.fitted:
+        return Cell(wording.NONE)
+    found = fit[name]
+    told = wording.points_interval(found.interval)
+    if name == "b0" or found.interval is None:
+        return Cell(_signed(name, found.value), told)
+    way = "fell" if found.interval.high < 0 else "rose" if found.interval.low > 0 else "open"
+    return Cell(wording.points(found.value), told, "fell" if way == "fell" else "rose" if way == "rose" else "open")
+
+
+def _chance(fit: LinearModel, name: str) -> Cell:
+    p = fit[name].p_wild if fit.fitted else None
+    return Cell(wording.NONE if p is None else "<0.001" if p < 0.001 else f"{p:.3f}")
+
+
+def _claims(study: Study, fits: dict[str, LinearModel]) -> list[Claim]:
+    claims = []
+    for split in study.splits:
+        fit = fits[f"mixes, {split}, {ALL}"]
+        if not fit.fitted:
+            continue
+        where = "in distribution" if split == TEST else "out of distribution"
+        theirs = paper.MODEL[split]
+        known, unknown = fit["b_kn"], fit["b_unk"]
+        claims.append(
+            Claim(
+                f"Unknown rows that are fitted cost accuracy {where}: b_unk is below 0.",
+                wording.points(theirs["b_unk"]),
+                f"{wording.points(unknown.value)} ({wording.points_limits(unknown.interval)})",
+                _sign(unknown.interval, below=True),
+            )
+        )
+        claims.append(
+            Claim(
+                f"Known rows that are fitted add accuracy {where}: b_kn is above 0.",
+                wording.points(theirs["b_kn"]),
+                f"{wording.points(known.value)} ({wording.points_limits(known.interval)})",
+                _sign(known.interval, below=False),
+            )
+        )
+    both = [fits[f"mixes, {split}, {ALL}"] for split in (TEST, OOD) if split in study.splits]
+    if len(both) == 2 and all(fit.fitted for fit in both):
+        test, ood = both
+        claims.append(
+            Claim(
+                "Out of distribution both effects are smaller.",
+                "3.2 and −3.0 against 7.3 and −8.3",
+                " against ".join(
+                    f"{wording.points(fit['b_kn'].value)} and {wording.points(fit['b_unk'].value)}"
+                    for fit in (ood, test)
+                ),
+                Finding.OPEN,
+            )
+        )
+    return claims
+
+
+def _sign(interval: Interval | None, *, below: bool) -> Finding:
+    if interval is None or interval.low <= 0 <= interval.high:
+        return Finding.OPEN
+    return Finding.AGREES if (interval.high < 0) is below else Finding.DIFFERS

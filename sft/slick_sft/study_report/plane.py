@@ -1,0 +1,96 @@
+"""Full fine-tuning against LoRA: what is learned against what is forgotten."""
+
+from __future__ import annotations
+
+from slick.knowledge import KNOWN
+from slick_reports import wording
+from slick_sft.dynamics import TRAIN
+from slick_sft.study.jobs import CONVERGENCE
+from slick_sft.study_report.blocks import Claim, Picture, Section, Table, found, missing, percent, points, row, said
+from slick_sft.study_report.data import KNOWN_FACTS, TEST, Study, Variant
+from slick_sft.study_report.measures import accuracy, difference
+from slick_sft.study_report.pictures import Dot, Line, lines_chart
+
+ID, TITLE = "lora", "Full fine-tuning against LoRA"
+
+
+def section(study: Study) -> Section:
+    pairs = _pairs(study)
+    if not pairs:
+        return missing(ID, TITLE, ["recipe both in full and by LoRA"])
+    rows, claims, lines = [], [], []
+    data = {}
+    for place, (full, lora) in enumerate(pairs):
+        paths = {v.name: path(study, v) for v in (full, lora)}
+        for variant, at in ((full, 2 * place), (lora, 2 * place + 1)):
+            known = accuracy(study, variant, CONVERGENCE, TEST, KNOWN_FACTS)
+            lost = difference(study, (variant, CONVERGENCE), None, TEST, KNOWN_FACTS)
+            learned = paths[variant.name][-1][0] if paths[variant.name] else None
+            rows.append(row(variant.name, variant.method, wording.percent(learned), percent(known), points(lost)))
+            data[variant.name] = {"learned": learned, "known": known, "lost": lost, "path": paths[variant.name]}
+            if paths[variant.name]:
+                dots = tuple(Dot(100 * x, y) for x, y in paths[variant.name])
+                lines.append(Line(variant.name, dots, at))
+        claims.append(_claim(study, full, lora, paths))
+    header = ("variant", "method", "training rows fitted", "Known test facts", "change to the base model")
+    table = Table("At CONVERGENCE, in percent and points", header, tuple(rows), labels=2)
+    text = (
+        "Learned: the share of training rows fitted. Forgotten: Known test facts that are no longer answered rightly. "
+        "In the picture a run goes from left to right with its epochs; what lies higher at the same place forgot less "
+        "for as much that was learned.",
+    )
+    blocks: tuple[Table | Picture, ...] = (table,)
+    if lines:
+        caption = "Known test facts right, %, against training rows fitted, %"
+        svg = lines_chart(ID, caption, lines, x_name="training rows fitted", x_unit=" %")
+        blocks = (Picture(caption, svg, tuple(line.key for line in lines)), table)
+    return Section(ID, TITLE, text, blocks, tuple(claims), data)
+
+
+def _pairs(study: Study) -> list[tuple[Variant, Variant]]:
+    """The variants of one recipe that were trained in full and by LoRA."""
+    full = {v.recipe.name: v for v in study.variants.values() if v.method == "full" and v.version == study.version}
+    return [(full[v.recipe.name], v) for v in study.variants.values() if v.method == "lora" and v.recipe.name in full]
+
+
+def path(study: Study, variant: Variant) -> list[tuple[float, float]]:
+    """(share of training rows fitted, share of Known test facts right) by epoch, the mean over seeds."""
+    runs = [
+        {round(m.epoch, 6): (m.share(TRAIN), m.share(TEST, KNOWN)) for m in study.dynamics(arm)} for arm in variant.arms
+    ]
+    found = []
+    for epoch in sorted(set.intersection(*(set(run) for run in runs))):
+        pairs = [run[epoch] for run in runs]
+        learned = [a for a, _ in pairs if a is not None]
+        kept = [b for _, b in pairs if b is not None]
+        if len(learned) == len(kept) == len(runs):
+            found.append((sum(learned) / len(learned), sum(kept) / len(kept)))
+    return found
+
+
+def at_equal(found: list[tuple[float, float]], learned: float) -> float | None:
+    """What was kept when so much was first learned, interpolated; None where it never was."""
+    before: tuple[float, float] | None = None
+    for x, y in found:
+        if x >= learned:
+            if before is None or x == before[0]:
+                return y
+            return before[1] + (learned - before[0]) / (x - before[0]) * (y - before[1])
+        before = (x, y)
+    return None
+
+
+def _claim(study: Study, full: Variant, lora: Variant, paths: dict[str, list[tuple[float, float]]]) -> Claim:
+    gap = difference(study, (lora, CONVERGENCE), (full, CONVERGENCE), TEST, KNOWN_FACTS)
+    told = f"LoRA keeps {said(gap)} more Known test facts at CONVERGENCE"
+    ends = [paths[v.name][-1][0] for v in (full, lora) if paths[v.name]]
+    if len(ends) == 2:
+        level = min(ends)
+        kept = [at_equal(paths[v.name], level) for v in (full, lora)]
+        told += (
+            f"; when {wording.percent(level)} % of the rows are fitted, full keeps {wording.percent(kept[0])} % and "
+            f"LoRA {wording.percent(kept[1])} %"
+        )
+    return Claim(
+        f"{full.recipe.name}: LoRA forgets less than full fine-tuning.", "not in the paper", told, found(gap, "rose")
+    )

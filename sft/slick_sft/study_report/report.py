@@ -1,0 +1,167 @@
+"""The report of a study, built from its directory and written there: report.html, report.md and report.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from slick.files import mapping_of, replacing
+from slick.statistics import LEVEL
+from slick_reports import wording
+from slick_reports.html import brief
+from slick_reports.text import LONG, visible
+from slick_sft.study.jobs import CONVERGENCE
+from slick_sft.study_report import (
+    categories,
+    controls,
+    early_stopping,
+    exposure,
+    idk,
+    model,
+    paper,
+    plane,
+    render,
+    shares,
+    training,
+    truth,
+)
+from slick_sft.study_report.blocks import Finding, Section, StudyReport, said, share_said
+from slick_sft.study_report.data import KNOWN_FACTS, TEST, Study, share_name
+from slick_sft.study_report.measures import accuracy, difference
+
+TITLE = "What fine-tuning on new knowledge did to old knowledge"
+# What the person who ran the study has to say of it, a paragraph a line; shown as it stands.
+NOTES = "notes.md"
+_SECTIONS: tuple[Callable[[Study], Section], ...] = (
+    shares.section,
+    controls.section,
+    training.section,
+    model.section,
+    early_stopping.section,
+    categories.section,
+    idk.section,
+    truth.section,
+    exposure.section,
+    plane.section,
+)
+
+
+def build(path: Path) -> StudyReport:
+    """The report of the finished study in `path`. Raises InputError where there is none, or it is damaged."""
+    study = Study(path)
+    sections = tuple(section(study) for section in _SECTIONS)
+    return StudyReport(
+        title=TITLE,
+        kicker=_kicker(study),
+        headline=headline(study, sections),
+        findings=findings(sections),
+        sections=sections,
+        caveats=_caveats(study),
+        notes=_notes(path),
+        provenance=_provenance(study),
+        level=LEVEL,
+        seeds=study.seeds,
+    )
+
+
+def write(path: Path) -> list[Path]:
+    """Builds and writes the report into the study's directory; all three files, or none. Same input, same bytes."""
+    report = build(path)
+    texts = {
+        path / "report.html": render.html(report),
+        path / "report.md": render.markdown(report),
+        path / "report.json": render.json_text(report),
+    }
+    for file, text in texts.items():
+        with replacing(file) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+    return list(texts)
+
+
+def headline(study: Study, sections: Sequence[Section]) -> str:
+    """The first thing a reader sees: what Unknown rows did to Known facts."""
+    mixes = study.mixes()
+    if len(mixes) < 2:
+        variants = len(study.variants)
+        return f"{variants} variant{'s' * (variants != 1)}, {study.seeds} seed{'s' * (study.seeds != 1)} each."
+    low, high = min(mixes), max(mixes)
+    ends = [accuracy(study, mixes[share], CONVERGENCE, TEST, KNOWN_FACTS) for share in (low, high)]
+    gap = difference(study, (mixes[high], CONVERGENCE), (mixes[low], CONVERGENCE), TEST, KNOWN_FACTS)
+    told = (
+        f"Known test facts at CONVERGENCE: {share_said(ends[0])} right after tuning on {share_name(low)} Unknown rows, "
+        f"{share_said(ends[1])} on {share_name(high)}, a difference of {said(gap)}."
+    )
+    verdict = next((s.data["verdict"]["verdict"] for s in sections if s.id == early_stopping.ID and s.data), None)
+    if verdict:
+        margin = wording.points(early_stopping.MARGIN).removeprefix("+")
+        told += f" At EARLY_STOP, filtering loses nothing: {verdict} at a margin of {margin} points."
+    return told
+
+
+def findings(sections: Sequence[Section]) -> tuple[str, ...]:
+    """How many claims agree, and each that differs."""
+    claims = [claim for section in sections for claim in section.claims]
+    counts = {finding: sum(claim.finding is finding for claim in claims) for finding in Finding}
+    told = ", ".join(f"{n} {finding}" for finding, n in counts.items())
+    found = [f"Of {len(claims)} claims, {told}."] if claims else []
+    differing = [claim for claim in claims if claim.finding is Finding.DIFFERS]
+    found += [f"Differs from the paper: {c.claim} There: {c.paper}. Here: {c.here}." for c in differing]
+    left_out = [section.title for section in sections if section.missing]
+    if left_out:
+        found.append(f"Left out, since it was not part of this study: {', '.join(left_out)}.")
+    return tuple(found)
+
+
+def _kicker(study: Study) -> str:
+    facts = mapping_of(study.document.get("facts"))
+    splits = mapping_of(facts.get("splits"))
+    counts = ", ".join(f"{int(mapping_of(of).get('n', 0)):,} {name}" for name, of in splits.items())
+    seeds = f"{study.seeds} seed{'s' * (study.seeds != 1)}"
+    return f"{len(study.variants)} variants × {seeds}; facts: {counts}"
+
+
+def _caveats(study: Study) -> tuple[str, ...]:
+    noise = (
+        "Intervals hold the noise of facts and of seeds."
+        if study.seeds > 1
+        else "One seed a variant: intervals hold the noise of the facts alone, and are about these checkpoints."
+    )
+    return (
+        noise,
+        "Differences are paired, fact by fact; facts of one subject count as a cluster. ▼ and ▲ mark a difference "
+        "whose interval excludes 0. Intervals are not corrected for the number of comparisons, but where it is said.",
+        "A claim “agrees” or “differs” where an interval excludes 0, or a verdict is PASS or FAIL; all else is “not "
+        "settled”, which is no evidence against it.",
+        "Accuracy is closed-book exact match, greedy, in the training form. Categories are the base model's, of the "
+        "exact estimator.",
+        f"The paper's figures are those of {paper.SOURCE}, a model of another size on other facts: their direction can "
+        "be compared, their size cannot.",
+    )
+
+
+def _notes(path: Path) -> tuple[str, ...]:
+    """Paragraphs of `notes.md`, where there is one."""
+    file = path / NOTES
+    if not file.is_file():
+        return ()
+    paragraphs = file.read_text(encoding="utf-8", errors="replace").split("\n\n")
+    return tuple(visible(" ".join(p.split()), LONG) for p in paragraphs if p.strip())
+
+
+def _provenance(study: Study) -> tuple[tuple[str, str], ...]:
+    document = study.document
+    base, facts = mapping_of(document.get("model")), mapping_of(document.get("facts"))
+    found = [
+        ("base model", str(base.get("name", ""))),
+        ("weights", brief(base.get("weights"))),
+        ("facts", str(facts.get("source", ""))),
+    ]
+    for name, of in mapping_of(facts.get("splits")).items():
+        found.append((f"facts, {name}", f"{mapping_of(of).get('n')} ({brief(mapping_of(of).get('digest'))})"))
+    for version, of in mapping_of(study.grid.get("trainings")).items():
+        told = ", ".join(f"{k} {brief(v)}" for k, v in mapping_of(of).items() if v not in (None, {}, []))
+        found.append((f"training{f', {version}' if version else ''}", told))
+    found.append(("form", str(study.grid.get("form", ""))))
+    for name, version in mapping_of(document.get("versions")).items():
+        found.append((str(name), str(version)))
+    return tuple(found)

@@ -1,0 +1,137 @@
+"""Which training rows are fitted when: Known against Unknown, epoch by epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slick.knowledge import KNOWN, Category
+from slick_reports import wording
+from slick_sft.dynamics import TRAIN
+from slick_sft.study_report import paper
+from slick_sft.study_report.blocks import Cell, Claim, Finding, Picture, Section, Table, missing, plain_percent, row
+from slick_sft.study_report.data import Arm, Study, Variant, share_name
+from slick_sft.study_report.pictures import Dot, Line, lines_chart
+
+ID, TITLE = "training", "Known rows are fitted before Unknown ones"
+_GROUPS = {"Known": KNOWN, "Unknown": (Category.UNKNOWN,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Share of rows fitted, the mean over seeds, at each epoch; lowest and highest seed."""
+
+    mean: dict[float, float]
+    low: dict[float, float]
+    high: dict[float, float]
+
+
+def section(study: Study) -> Section:
+    mixes = {share: v for share, v in study.mixes().items() if 0 < share < 1}
+    if not mixes:
+        return missing(ID, TITLE, ["mix of both Known and Unknown rows"])
+    curves = {share: {name: fitted(study, v, name) for name in _GROUPS} for share, v in mixes.items()}
+    if not any(of.mean for each in curves.values() for of in each.values()):
+        return Section(ID, TITLE, missing="Left out: nothing was measured while the models were trained.")
+    chosen = 0.5 if 0.5 in mixes else min(mixes, key=lambda share: abs(share - 0.5))
+    claims = [_claim(study, variant, share) for share, variant in mixes.items()]
+    text = (
+        "A row is fitted when the model answers its question rightly (greedily, in the training form). Shares are "
+        "means over seeds, with the lowest and the highest seed in brackets.",
+    )
+    data = {share_name(share): curves[share] for share in mixes}
+    return Section(
+        ID,
+        TITLE,
+        text,
+        (_picture(curves[chosen], chosen), _table(curves[chosen], chosen)),
+        tuple(claim for claim in claims if claim),
+        data,
+    )
+
+
+def fitted(study: Study, variant: Variant, group: str) -> Fitted:
+    """By epoch; only epochs that every seed measured."""
+    runs = [_by_epoch(study, arm, group) for arm in variant.arms]
+    epochs = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
+    return Fitted(
+        {e: sum(run[e] for run in runs) / len(runs) for e in epochs},
+        {e: min(run[e] for run in runs) for e in epochs},
+        {e: max(run[e] for run in runs) for e in epochs},
+    )
+
+
+def _by_epoch(study: Study, arm: Arm, group: str) -> dict[float, float]:
+    shares = {round(m.epoch, 6): m.share(TRAIN, _GROUPS[group]) for m in study.dynamics(arm)}
+    return {epoch: share for epoch, share in shares.items() if share is not None}
+
+
+def half_fitted(study: Study, arm: Arm, group: str) -> float | None:
+    """The epoch at which half of the rows are first fitted, interpolated; None where it is never reached."""
+    before: tuple[float, float] | None = None
+    for epoch, share in sorted(_by_epoch(study, arm, group).items()):
+        if share >= 0.5:
+            if before is None or share == before[1]:
+                return epoch
+            return before[0] + (0.5 - before[1]) / (share - before[1]) * (epoch - before[0])
+        before = (epoch, share)
+    return None
+
+
+def _claim(study: Study, variant: Variant, share: float) -> Claim | None:
+    pairs = [tuple(half_fitted(study, arm, group) for group in _GROUPS) for arm in variant.arms]
+    if all(known is None and unknown is None for known, unknown in pairs):
+        return None
+    # A half that is never reached lies behind the last epoch.
+    first = [known is not None and (unknown is None or known < unknown) for known, unknown in pairs]
+    last = [unknown is not None and (known is None or unknown < known) for known, unknown in pairs]
+    told = "; ".join(f"Known {_epoch(known)}, Unknown {_epoch(unknown)}" for known, unknown in pairs)
+    finding = Finding.AGREES if all(first) else Finding.DIFFERS if all(last) else Finding.OPEN
+    return Claim(
+        f"At {share_name(share)} Unknown, Known rows are fitted before Unknown ones.",
+        "at 50 %: half of the Known by epoch 1, half of the Unknown by epoch 19",
+        f"epoch at which half are fitted, by seed: {told}",
+        finding,
+    )
+
+
+def _epoch(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f}"
+
+
+def _picture(curves: dict[str, Fitted], share: float) -> Picture:
+    lines = [
+        Line(f"{name} rows", tuple(Dot(e, y) for e, y in of.mean.items()), place)
+        for place, (name, of) in enumerate(curves.items())
+        if of.mean
+    ]
+    if share == 0.5:
+        lines += [
+            Line(f"the paper, {name}", tuple(Dot(e, pair[i]) for e, pair in paper.CURVE.items()), None)
+            for i, name in enumerate(_GROUPS)
+        ]
+    caption = f"Training rows fitted, %, {share_name(share)} Unknown"
+    svg = lines_chart(ID, caption, lines, x_name="epoch", y_low=0.0)
+    return Picture(caption, svg, tuple(line.key for line in lines))
+
+
+def _table(curves: dict[str, Fitted], share: float) -> Table:
+    every = sorted(set(curves["Known"].mean) | set(curves["Unknown"].mean))
+    # About a dozen lines; the first, the last, and the paper's own epochs among them.
+    chosen = [e for e in every if e in (0, every[-1]) or e in paper.CURVE or e % max(1, len(every) // 10) == 0]
+    rows = []
+    for epoch in chosen:
+        published = paper.CURVE.get(int(epoch)) if share == 0.5 and epoch == int(epoch) else None
+        cells: list[Cell | str] = []
+        for i, of in enumerate(curves.values()):
+            cells += [_cell(of, epoch), plain_percent(published[i] if published else None)]
+        rows.append(row(f"{epoch:g}", *cells))
+    header = ("epoch", "Known fitted", "paper", "Unknown fitted", "paper")
+    return Table(f"Training rows fitted in percent, {share_name(share)} Unknown", header, tuple(rows))
+
+
+def _cell(of: Fitted, epoch: float) -> str:
+    if epoch not in of.mean:
+        return wording.NONE
+    low, high = wording.percent(of.low[epoch]), wording.percent(of.high[epoch])
+    told = wording.percent(of.mean[epoch])
+    return told if low == high else f"{told} [{low}, {high}]"
