@@ -196,7 +196,6 @@ def _probe(setup: Setup, split: str) -> Job:
         "facts": setup.splits[split],
         "n_before": work["n_before"],
         "batch_size": setup.batch_size,
-        "known": bool(known),
     }
     return Job(f"probe/{split}", work, (place,), (), settings, rank=0 if split == "train" else 1)
 

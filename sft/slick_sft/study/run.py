@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +36,8 @@ from slick_sft.study.state import LOCK, State
 
 # Opens the workers: (directory, how many, threads of each).
 OpenPool = Callable[[Path, int, int], AbstractContextManager[Pool]]
-# What comes before the tunings: with it done, |D| is known.
-_FIRST = ("probe", "mix")
+# What is done one after the other: once the sets are mixed, |D| is known, and with it what the rest will take.
+_STAGES = {"Probing": ("probe", "mix"), "Tuning": ("score", "tune", "ptrue")}
 _SHOWN = 6
 
 
@@ -159,14 +159,14 @@ def _work(wish: Wish, setup: Setup, state: State, open_pool: OpenPool, workers: 
                 state.note_measured(_measure(setup, pool, out))
                 measured = measured_of(state.measured)
                 assert measured is not None
-            for stage in (_FIRST, None):
+            said = ""
+            for label, kinds in _STAGES.items():
                 costs = _costs(setup, done, measured, workers, keep=wish.keep_models)
-                chosen = [job for job in costs.jobs if stage is None or job.kind in stage]
-                if all(job.name in done for job in chosen):
-                    continue
-                print(costs.headline(), flush=True)
-                watcher = Watcher(wish, setup, state, costs, done)
-                with watcher:
+                chosen = [job for job in costs.left if job.kind in kinds]
+                if chosen and (headline := costs.headline()) != said:
+                    print(headline, flush=True)
+                    said = headline
+                with Watcher(wish, setup, state, label, chosen, costs.expected, done) as watcher:
                     outcome = run_jobs(chosen, done, pool, watcher)
                 _raise_failed(out, outcome)
                 done = outcome.done
@@ -266,13 +266,24 @@ def _costs(setup: Setup, done: set[str], measured: Measured, workers: int, *, ke
 
 
 class Watcher:
-    """Follows a study's jobs: one bar for all of them, what is done in `study.json`, models removed when scored."""
+    """Follows a stage's jobs: one bar for all, what is done in `study.json`, models removed when they are scored."""
 
-    def __init__(self, wish: Wish, setup: Setup, state: State, costs: Costs, done: set[str]) -> None:
+    def __init__(
+        self,
+        wish: Wish,
+        setup: Setup,
+        state: State,
+        label: str,
+        jobs: Sequence[Job],
+        expected: Forecast,
+        done: Collection[str],
+    ) -> None:
         self.wish = wish
         self.setup = setup
         self.state = state
-        self.costs = costs
+        self.label = label
+        self.jobs = jobs
+        self.seconds = {job.name: expected.seconds[job.name] for job in jobs}
         self.done = set(done)
         self.shares: dict[str, float] = {}
         self.begun: dict[str, float] = {}
@@ -281,10 +292,12 @@ class Watcher:
     def __enter__(self) -> Watcher:
         from tqdm import tqdm
 
-        total = sum(self.costs.expected.seconds.values())
-        shape = "{desc}{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
-        quiet = not sys.stderr.isatty()
-        self.bar = tqdm(total=total, desc="Study ", bar_format=shape, mininterval=30 if quiet else 0.5)
+        shape = "{desc}: {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
+        pause = 0.5 if sys.stderr.isatty() else 30
+        total = sum(self.seconds.values())
+        self.bar = tqdm(
+            total=total, desc=self.label, bar_format=shape, mininterval=pause, miniters=0, disable=not self.jobs
+        )
         self._show()
         return self
 
@@ -292,27 +305,25 @@ class Watcher:
         self.bar.close()
 
     def __call__(self, event: Event) -> None:
-        expected = self.costs.expected.seconds.get(event.job, 0.0)
         self.begun.setdefault(event.job, time.monotonic())
         share = 1.0 if event.kind == "done" else event.n / event.total if event.total else 0.0
-        before = self.shares.get(event.job, 0.0)
         # A job of several bars begins anew with each; its share stands still then.
-        self.shares[event.job] = max(before, min(share, 1.0))
+        self.shares[event.job] = max(self.shares.get(event.job, 0.0), min(share, 1.0))
         if event.kind == "done":
             self.done.add(event.job)
             self.state.note_done(event.job, time.monotonic() - self.begun[event.job], event.record)
             _prune(self.wish, self.setup, self.done)
         elif event.kind != "progress":
             self.bar.write(f"failed: {event.job}: {event.message.splitlines()[0]}", file=sys.stderr)
-        self.bar.update(expected * (self.shares[event.job] - before))
         self._show()
 
     def _show(self) -> None:
-        jobs = self.costs.jobs
-        steps = sum(job.steps for job in jobs)
-        taken = sum(job.steps * (job.name in self.done or self.shares.get(job.name, 0.0)) for job in jobs)
-        done = sum(job.name in self.done for job in jobs)
-        self.bar.set_postfix_str(f"{done}/{len(jobs)} jobs, {taken:,.0f}/{steps:,} steps", refresh=False)
+        steps = sum(job.steps for job in self.jobs)
+        taken = sum(job.steps * self.shares.get(job.name, 0.0) for job in self.jobs)
+        text = f"{sum(job.name in self.done for job in self.jobs)}/{len(self.jobs)} jobs"
+        self.bar.set_postfix_str(text + (f", {taken:,.0f}/{steps:,} steps" if steps else ""), refresh=False)
+        past = sum(self.seconds[name] * share for name, share in self.shares.items())
+        self.bar.update(min(past, self.bar.total or 0) - self.bar.n)
 
 
 def _prune(wish: Wish, setup: Setup, done: set[str]) -> None:

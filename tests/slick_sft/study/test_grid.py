@@ -1,0 +1,169 @@
+"""The grid of a study: the shipped ones, what a file may say, and everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slick.errors import InputError
+from slick.knowledge import CATEGORIES
+from slick.knowledge_file import read_knowledge
+from slick_sft.recipe import named, paper_names
+from slick_sft.recipes import mix
+from slick_sft.study.grid import SHIPPED, canonical, parse_grid, read_grid, rows_of
+from slick_tasks.lab import data_path
+
+
+def test_the_paper_grid_has_all_of_the_paper() -> None:
+    """Every recipe of the paper, the control at every share, and LoRA at a few; its training settings."""
+    grid = read_grid("paper")
+    named_so = {variant.name for variant in grid.variants} | set(grid.same)
+    assert set(paper_names()) <= named_so
+    assert {"lora-known-only", "lora-unknown-50", "lora-unknown-100"} <= named_so
+    training = grid.trainings[""]
+    assert (training.method, training.learning_rate, training.epochs, training.batch_size) == ("full", 1e-5, 50, 128)
+    assert grid.trainings["lora"].lora == {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0}
+    assert grid.size is None
+
+
+def test_the_small_grid_has_what_the_claims_need() -> None:
+    """Five shares, and D_Known and the zero-weight control at three of them."""
+    names = {variant.name for variant in read_grid("small").variants}
+    mixed = {f"unknown-{x}{how}" for x in (50, 75, 90) for how in ("", "-zero-weight", "-without-unknown")}
+    assert names == {"known-only", "unknown-100", *mixed}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_grids_survive_their_record(name: str) -> None:
+    """What `study.json` records of a grid names every variant and every recipe."""
+    record = read_grid(name).as_dict()
+    assert {variant.rpartition("lora-")[2] for variant in record["variants"]} == set(record["recipes"])
+
+
+def test_all_mistakes_are_told_at_once_with_the_nearest_names() -> None:
+    """Unknown keys, recipes, categories, methods, numbers out of range, and what cannot be trained."""
+    text = """
+        varants: 3
+        variants: [unknown-50, unkown-50, only-Known, unknown-100-zero-weight, 7, {name: a, unknow: 0.5}]
+        training: {lerning_rate: 1, epochs: -3, batch_size: x, lora_r: 4}
+        facts: {train: 0, tset: 4}
+        watch: [test]
+        watch_rows: some
+        form: no question
+        ptrue: maybe
+        versions: {lora: {method: lra, variants: [unknown-1e]}, "a b": 3}
+    """
+    with pytest.raises(InputError) as caught:
+        parse_grid(text, "x.yaml")
+    said = str(caught.value)
+    assert said.startswith("x.yaml: not a grid:")
+    for part in (
+        "varants: unknown; expected variants",
+        "did you mean 'variants'?",
+        "number 2: 'unkown-50': no such recipe; did you mean 'unknown-50'",
+        "number 3: 'only-Known': no such recipe; did you mean 'only-Unknown'",
+        "number 4: unknown-100-zero-weight: no row has a weight",
+        "number 5: found 7, expected recipes by name",
+        "'unknow': no key of a recipe; did you mean 'unknown'?",
+        "training.lerning_rate: unknown",
+        "did you mean 'learning_rate'?",
+        "training.epochs = -3: expected a number above 0",
+        "training.batch_size = 'x': expected a whole number of at least 1",
+        "training.lora_r: only with method: lora",
+        "facts.train = 0: expected a whole number of at least 1",
+        "facts.tset: unknown; expected train, dev, test, ood; did you mean 'test'?",
+        "watch: lacks dev, which decides EARLY_STOP",
+        "watch_rows = 'some'",
+        "form = 'no question'",
+        "ptrue = 'maybe': expected true or false",
+        "versions.lora.method = 'lra': expected full or lora; did you mean 'lora'?",
+        "versions.lora.variants, number 1: 'unknown-1e': no such recipe",
+        "versions.a b: expected a name of letters",
+    ):
+        assert part in said or part in said.replace("\n", " "), part
+
+
+def test_a_list_of_recipes_is_needed() -> None:
+    """A grid without variants says what it lacks."""
+    with pytest.raises(InputError, match="variants: expected a list of recipes by name"):
+        parse_grid("training: {epochs: 3}", "x.yaml")
+    with pytest.raises(InputError, match="expected a mapping with at least 'variants', found list"):
+        parse_grid("[1, 2]", "x.yaml")
+    with pytest.raises(InputError, match=r"x\.yaml: not YAML"):
+        parse_grid("{", "x.yaml")
+
+
+def test_an_unknown_grid_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    """Neither file nor name; the error says which there are."""
+    with pytest.raises(InputError, match="no such file, and no grid of that name; expected paper, small or a YAML"):
+        read_grid("smal")
+    file = tmp_path / "mine.yaml"
+    file.write_text("variants: [natural]")
+    assert [variant.name for variant in read_grid(str(file)).variants] == ["natural"]
+
+
+def test_versions_take_over_what_they_do_not_say() -> None:
+    """A version has the grid's settings; another method's learning rate is none of its own."""
+    grid = parse_grid(
+        """
+        training: {learning_rate: 3e-5, epochs: 7, batch_size: 16, settings: {weight_decay: 0.1}}
+        variants: [known-only]
+        versions:
+          slow: {learning_rate: 1e-6, variants: [known-only, unknown-50]}
+          lora: {method: lora, lora_r: 4, variants: [unknown-50]}
+        """,
+        "x.yaml",
+    )
+    assert [v.name for v in grid.variants] == ["known-only", "slow-known-only", "slow-unknown-50", "lora-unknown-50"]
+    slow, lora = grid.trainings["slow"], grid.trainings["lora"]
+    assert (slow.learning_rate, slow.epochs, slow.batch_size, slow.settings) == (1e-6, 7, 16, {"weight_decay": 0.1})
+    assert (lora.learning_rate, lora.epochs, lora.lora) == (1e-4, 7, {"r": 4, "lora_alpha": 32, "lora_dropout": 0.0})
+    assert set(grid.recipes) == {"known-only", "unknown-50"}
+
+
+def test_recipes_may_be_written_out() -> None:
+    """As in a recipe file; each needs a name of its own."""
+    grid = parse_grid("variants: [{name: mine, unknown: 0.5, weights: {Unknown: 0.2}}]", "x.yaml")
+    assert grid.variants[0].name == "mine"
+    assert grid.recipes["mine"].as_dict()["weights"] == {"Unknown": 0.2}
+    with pytest.raises(InputError, match="two recipes are called mine"):
+        parse_grid("variants: [{name: mine, unknown: 0.5}, {name: mine, unknown: 0.6}]", "x.yaml")
+    with pytest.raises(InputError, match="'a/b' cannot name a directory"):
+        parse_grid("variants: [{name: a/b, unknown: 0.5}]", "x.yaml")
+
+
+def test_equal_recipes_are_trained_once() -> None:
+    """Names of the same rows stand for one variant, and the grid says for which."""
+    grid = parse_grid("variants: [unknown-0, known-only, unknown-0-idk, only-Unknown, unknown-100, natural]", "x.yaml")
+    assert [variant.name for variant in grid.variants] == ["known-only", "unknown-100", "natural"]
+    assert grid.same == {"known-only-idk": "known-only", "only-Unknown": "unknown-100"}
+
+
+@pytest.mark.parametrize(
+    "name", ["only-Unknown", "unknown-0-idk", "unknown-0-zero-weight", "unknown-0-without-unknown"]
+)
+def test_the_simpler_recipe_gives_the_same_rows(name: str) -> None:
+    """What stands in a recipe's place is mixed to the same rows, answers and weights."""
+    knowledge = read_knowledge(data_path() / "knowledge_train.parquet").knowledge
+    recipe = named(name)
+    assert recipe is not None
+    assert canonical(recipe) != recipe
+    assert mix(knowledge, canonical(recipe), 3) == mix(knowledge, recipe, 3)
+
+
+@pytest.mark.parametrize("name", [*paper_names(), "unknown-50-replay-12-patch-5"])
+def test_rows_are_known_before_the_set_is_mixed(name: str) -> None:
+    """|D| rows, less the Unknown ones of D_Known, and what stands on top."""
+    knowledge = read_knowledge(data_path() / "knowledge_train.parquet").knowledge
+    recipe = named(name)
+    assert recipe is not None
+    size = len(mix(knowledge, named("known-only") or recipe, 0))
+    assert rows_of(recipe, size) == len(mix(knowledge, recipe, 0))
+
+
+def test_every_category_can_be_alone() -> None:
+    """Single-category variants go by the categories' names."""
+    names = [f"only-{category}" for category in CATEGORIES]
+    grid = parse_grid(f"variants: [{', '.join(names)}]", "x.yaml")
+    assert len(grid.variants) == len(CATEGORIES)
