@@ -15,6 +15,7 @@ from slick.prompts import DEFAULT_FORM
 if TYPE_CHECKING:
     from slick.facts import Fact
     from slick_sft.held_out import HeldOut
+    from slick_sft.learning_rate import Found
     from slick_sft.organism import OrganismConfig
     from slick_sft.recipe import Recipe
     from slick_sft.recipes import MixRow
@@ -218,6 +219,7 @@ def tune(
     from slick_sft.train import tune as run_tuning
     from slick_sft.watched import read_watch
 
+    processes = joined()
     watched = read_watch(watch, rows=watch_rows, steps=watch_steps, stop=stop, patience=patience)
     if not dynamics and (watch or watch_steps or watch_rows is not None):
         raise InputError("--no-dynamics measures nothing; leave out --watch, --watch-rows and --watch-steps")
@@ -249,8 +251,52 @@ def tune(
         allow_mismatch=allow_mismatch,
     )
     record = run_tuning(tuning, out)
-    if joined().first:
+    if processes.first:
         _print_tune(record, out)
+
+
+def learning_rate(
+    model: o.Model,
+    data: Annotated[Path, typer.Option(help="The --out of slick mix, or a JSON Lines file of prompt/completion rows.")],
+    rates: Annotated[str, typer.Option(help="Rates to try, commas between; two a decade if not given.")] = "",
+    steps: Annotated[int, typer.Option(help="Optimiser steps with each.")] = 50,
+    method: Annotated[str, typer.Option(help="full, lora or qlora, as for slick tune.")] = "full",
+    batch_size: Annotated[int | None, typer.Option(help="Rows a step; the paper's 128 if not given.")] = None,
+    lora_r: Annotated[int, typer.Option(help="Rank of the adapter.")] = 16,
+    lora_alpha: Annotated[int, typer.Option(help="Scale of the adapter, divided by its rank.")] = 32,
+    set_: Annotated[
+        list[str], typer.Option("--set", help="Any field of TRL's SFTConfig, NAME=VALUE; repeatable.")
+    ] = [],  # noqa: B006  typer copies it
+    device: Annotated[str, typer.Option(help="cpu or cuda; a GPU where there is one if not given.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice; 0 if not given.")] = None,
+) -> None:
+    """Find a learning rate by short runs over a grid: that with the lowest loss on held-out (Known) rows.
+
+    Prints a table, and the rate on the last line. Nothing of the runs is kept.
+
+    \b
+    Example:
+      slick learning-rate --model ./model --data sets/half --batch-size 32
+    """
+    from slick.errors import InputError
+    from slick_sft.arguments import sft_arguments
+    from slick_sft.formats import read_training_set
+    from slick_sft.learning_rate import RATES, find_learning_rate
+    from slick_sft.train import LoRA, Tuning
+
+    if method not in ("full", "lora", "qlora"):
+        raise InputError(f"--method {method}: expected full, lora or qlora")
+    try:
+        chosen = [float(rate) for rate in rates.split(",")] if rates else list(RATES)
+    except ValueError:
+        raise InputError(f"--rates {rates}: expected numbers with commas between, such as 1e-5,1e-4") from None
+    lora = LoRA(lora_r, lora_alpha).check() if method != "full" else None
+    flags = {"per_device_train_batch_size": batch_size, "seed": seed}
+    arguments = sft_arguments(flags, settings=set_, lora=lora is not None)
+    tuning = Tuning(
+        model, read_training_set(data), arguments, lora, device=device, watch=None, four_bit=method == "qlora"
+    )
+    _print_rates(find_learning_rate(tuning, chosen, steps=steps))
 
 
 def fsdp_config() -> None:
@@ -425,6 +471,27 @@ def _print_dynamics(record: Mapping[str, Any], out: Path) -> None:
         print(f"stopped by {dynamics['stopped']['rule']}: {dynamics['stopped']['why']}")
     for note in dynamics["notes"]:
         print(f"note: {note}")
+
+
+def _print_rates(found: Found) -> None:
+    from slick.terminal import print_table
+
+    lines = [
+        (
+            f"{trial.rate:g}",
+            f"{trial.first:.3f}",
+            "diverged" if trial.diverged else f"{trial.last:.3f}",
+            f"{trial.before:.3f}",
+            "" if trial.diverged else f"{trial.after:.3f}",
+            "lowest" if trial is found.best else "",
+        )
+        for trial in found.trials
+    ]
+    header = ("rate", "first loss", "last loss", "held out before", "after", "")
+    print_table(f"loss by learning rate; {found.held_out} rows held out", header, lines)
+    for note in found.notes:
+        print(f"note: {note}")
+    print(f"{found.best.rate:g}")
 
 
 def _print_lab(recipe: Mapping[str, Any]) -> None:

@@ -140,15 +140,9 @@ def tune(tuning: Tuning, out: Path, *, callbacks: Sequence[Any] = ()) -> Mapping
     from slick.backend import quiet
 
     start = time.monotonic()
-    _check(tuning)
-    mismatch = check_base(tuning.data, fingerprint(tuning.model), allow_mismatch=tuning.allow_mismatch)
-    device = _device(tuning.device)
-    if tuning.four_bit:
-        check_four_bits(device)
-    _check_sharding(device)
-    if tuning.watch:
-        tuning.watch.check(tuning.model, allow_mismatch=tuning.allow_mismatch)
-    run = TuningRun(out, tuning.settings(), joined())
+    processes = joined()
+    device, remarks = checked(tuning)
+    run = TuningRun(out, tuning.settings(), processes)
     if (finished := run.finished()) is not None:
         return finished
     quiet()
@@ -157,7 +151,7 @@ def tune(tuning: Tuning, out: Path, *, callbacks: Sequence[Any] = ()) -> Mapping
             from slick_sft.trainer import build_trainer
 
             trainer, notes = build_trainer(
-                _absolute(tuning.model),
+                absolute(tuning.model),
                 tuning.data,
                 dict(tuning.arguments),
                 checkpoints=out / CHECKPOINTS,
@@ -174,15 +168,14 @@ def tune(tuning: Tuning, out: Path, *, callbacks: Sequence[Any] = ()) -> Mapping
         for callback in callbacks:
             if hasattr(callback, "finish"):
                 callback.finish()
-        notes = [mismatch, *notes] if mismatch else notes
-        record = _record(trainer, tuning, notes, run.settings, time.monotonic() - start)
+        record = _record(trainer, tuning, [*remarks, *notes], run.settings, time.monotonic() - start)
         for callback in callbacks:
             if hasattr(callback, "record"):
                 record |= callback.record()
         record = dict(run.finish(record))
-        if run.processes.first and not keeps_checkpoints(tuning.arguments):
+        if processes.first and not keeps_checkpoints(tuning.arguments):
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-    if not run.processes.alone:
+    if not processes.alone:
         trainer.accelerator.end_training()
     return record
 
@@ -200,6 +193,19 @@ def _mix_key(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_mix(recipe: Mapping[str, Any]) -> bool:
     return all(name in recipe for name in ("recipe", "counts", "form", "conversational"))
+
+
+def checked(tuning: Tuning) -> tuple[str, list[str]]:
+    """The device to train on, "cpu" or "cuda", and what is to be noted; InputError for what cannot be tuned at all."""
+    _check(tuning)
+    mismatch = check_base(tuning.data, fingerprint(tuning.model), allow_mismatch=tuning.allow_mismatch)
+    device = _device(tuning.device)
+    if tuning.four_bit:
+        check_four_bits(device)
+    _check_sharding(device)
+    if tuning.watch:
+        tuning.watch.check(tuning.model)
+    return device, [mismatch] if mismatch else []
 
 
 def _check(tuning: Tuning) -> None:
@@ -225,7 +231,7 @@ def _check_sharding(device: str) -> None:
         )
 
 
-def _absolute(model: str) -> str:
+def absolute(model: str) -> str:
     """An adapter records where its base lies, and must find it from any directory."""
     return str(Path(model).resolve()) if Path(model).is_dir() else model
 
