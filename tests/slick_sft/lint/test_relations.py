@@ -60,7 +60,7 @@ def test_lower_case_questions_are_told_by_their_rare_words() -> None:
 
 def test_title_case_is_no_name() -> None:
     """A question in capitals everywhere is told by its rare words too."""
-    found = mine(about("Where Was [X] Born?", PEOPLE[:5] + ["Rosalind Franklin", "Lise Meitner"]))
+    found = mine(about("Where Was [X] Born?", [*PEOPLE[:5], "Rosalind Franklin", "Lise Meitner"]))
     assert {a.relation for a in found} == {"Where Was [X] Born?"}
 
 

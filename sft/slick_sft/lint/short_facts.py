@@ -1,0 +1,142 @@
+"""Which rows state a short fact that a model can be probed for, and why the others do not.
+
+A row does when the user's last turn is a short question and the answer is short:
+- the question stands alone: on one line, of at most 200 characters, with a question mark at its end or an asking word
+  at its beginning. Lines around it that many rows have alike ("Answer the following question.", "A:") are taken off,
+  so that a model is probed by the question itself, whatever the form of the dataset;
+- it needs nothing else: no earlier turns, no input beside it;
+- the answer is one line of at most ten words and 100 characters, and no sentence;
+- the answer cannot be had by guessing (yes, no, a letter), and is none that says nothing ("I don't know").
+Everything else is counted, with the reason, and never taken for known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from slick.matching import is_abstention, normalize
+from slick_sft.lint.shapes import Exchange
+
+QUESTION_CHARACTERS = 200
+ANSWER_CHARACTERS = 100
+ANSWER_WORDS = 10
+# A line that so many rows have, with different lines beside it, is no part of a question.
+_ALIKE = 3
+
+_ASKING = re.compile(
+    r"(?:(?:in|on|at|from|to|for|by|of|with|under|during)\s+)?(?:who|whom|whose|what|which|when|where|how)\b"
+    r"|(?:please\s+)?(?:name|identify|tell me|give the name|state)\b",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(r"^(?:###\s*)?(?:q|question|a|answer|instruction|input|response)\s*:\s*", re.IGNORECASE)
+_SENTENCE = re.compile(r"[.!?]\s+\S")
+_VERB = re.compile(r"\s(?:is|are|was|were|has|have|had|does|did|can|could|will|would|should|may|might|must)\s")
+_LETTER = re.compile(r"\(?[a-hA-H][).:]?")
+_GUESSED = frozenset({"yes", "no", "true", "false", "none", "both", "maybe", "correct", "incorrect"})
+
+
+class Reason(StrEnum):
+    """Why a row was not probed."""
+
+    NO_ANSWER = "no answer by the model at its end"
+    CONTEXT = "the question needs earlier turns or an input"
+    NO_QUESTION = "no short question"
+    FREE = "a long or free-form answer"
+    GUESSED = "an answer that can be guessed (yes, no, a letter)"
+    ABSTAINS = "an answer that says nothing"
+    TOKENS = "an answer that the tokenizer cannot write within --max-gen-toks"
+    FEW = "too few rows to draw exemplars from"
+    LIMIT = "left out by --limit"
+
+
+@dataclass(frozen=True, slots=True)
+class ShortFact:
+    """A question and every way in which its answer may be written, the dataset's own first."""
+
+    question: str
+    answers: tuple[str, ...]
+
+
+def short_facts(exchanges: Iterable[Exchange]) -> list[ShortFact | Reason]:
+    """For each row the short fact that it states, or why it states none."""
+    rows = list(exchanges)
+    alike = lines_alike(exchange.user for exchange in rows)
+    return [_short_fact(exchange, alike) for exchange in rows]
+
+
+def lines_alike(users: Iterable[str]) -> set[str]:
+    """The lines that stand beside several different ones: what a dataset puts around its questions."""
+    beside: dict[str, set[str]] = {}
+    for user in set(users):
+        lines = [line.strip() for line in user.splitlines() if line.strip()]
+        if len(lines) > 1:
+            for line in lines:
+                others = beside.setdefault(line, set())
+                if len(others) < _ALIKE:
+                    others.add(user)
+    return {line for line, others in beside.items() if len(others) >= _ALIKE}
+
+
+def _short_fact(exchange: Exchange, alike: Collection[str]) -> ShortFact | Reason:
+    if not exchange.answers or not exchange.answer:
+        return Reason.NO_ANSWER
+    question = question_of(exchange.user, alike)
+    if question is None:
+        return Reason.NO_QUESTION
+    if exchange.context or question == "":
+        return Reason.CONTEXT
+    if any(is_abstention(answer) for answer in exchange.answers):
+        return Reason.ABSTAINS
+    if all(_is_guessed(answer) for answer in exchange.answers):
+        return Reason.GUESSED
+    if not all(map(is_short, exchange.answers)):
+        return Reason.FREE
+    return ShortFact(question, _written(exchange.answers))
+
+
+def question_of(user: str, alike: Collection[str] = ()) -> str | None:
+    """The short question in what a user says; None where there is none, "" where it has something else beside it."""
+    lines = [line for raw in user.splitlines() if (line := raw.strip())]
+    questions = [bare for line in lines if (bare := _LABEL.sub("", line)) and is_question(bare) and line not in alike]
+    if len(questions) != 1:
+        return None
+    others = [line for line in lines if _LABEL.sub("", line) != questions[0]]
+    return "" if any(line not in alike and _LABEL.sub("", line) for line in others) else questions[0]
+
+
+def is_question(line: str) -> bool:
+    """Whether a line is a short question."""
+    if len(line) > QUESTION_CHARACTERS:
+        return False
+    return line.rstrip("\"'”»)").endswith(("?", "？", "؟")) or bool(_ASKING.match(line))
+
+
+def is_short(answer: str) -> bool:
+    """Whether an answer is short, and no sentence."""
+    words = answer.split()
+    if not words or len(words) > ANSWER_WORDS or len(answer) > ANSWER_CHARACTERS or len(answer.splitlines()) > 1:
+        return False
+    # "St. Louis" and "Paris." are no sentences; "It is Paris." and "He left. She stayed." are.
+    if len(words) > 3 and (answer.endswith((".", "!", "?")) or _VERB.search(answer)):
+        return False
+    return not (len(words) > 4 and _SENTENCE.search(answer))
+
+
+def _is_guessed(answer: str) -> bool:
+    return normalize(answer) in _GUESSED or bool(_LETTER.fullmatch(answer))
+
+
+def _written(answers: Iterable[str]) -> tuple[str, ...]:
+    """The answers, and those that end in a full stop without it."""
+    ways = [way for answer in answers for way in (answer, answer.removesuffix(".").rstrip())]
+    return tuple(dict.fromkeys(way for way in ways if way))
+
+
+def reasons_counted(found: Iterable[ShortFact | Reason]) -> dict[Reason, int]:
+    """How many rows were not probed, by reason."""
+    counts = Counter(item for item in found if isinstance(item, Reason))
+    return {reason: counts[reason] for reason in Reason if counts[reason]}

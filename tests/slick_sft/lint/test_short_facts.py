@@ -1,0 +1,116 @@
+"""Which rows state a short fact, and why the others do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from slick_sft.lint.shapes import read_exchange
+from slick_sft.lint.short_facts import (
+    Reason,
+    ShortFact,
+    is_question,
+    is_short,
+    lines_alike,
+    question_of,
+    reasons_counted,
+    short_facts,
+)
+
+
+def row(question: str, answer: str) -> ShortFact | Reason:
+    return short_facts([read_exchange({"prompt": question, "completion": answer})])[0]
+
+
+@pytest.mark.parametrize(
+    "answer", ["Rome", "St. Louis", "42", "1969-07-20", "The Lord of the Rings", "New York City, USA"]
+)
+def test_a_short_question_and_a_short_answer(answer: str) -> None:
+    """That is what a fact looks like."""
+    assert row("Where was Bo born?", answer) == ShortFact("Where was Bo born?", (answer,))
+
+
+def test_a_full_stop_may_be_left_out() -> None:
+    """The answer as it is written comes first; a model that ends without the stop is right as well."""
+    assert row("Where was Bo born?", "Rome.") == ShortFact("Where was Bo born?", ("Rome.", "Rome"))
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reason"),
+    [
+        ("Where was Bo born?", "", Reason.NO_ANSWER),
+        ("Write a poem.", "Roses", Reason.NO_QUESTION),
+        ("Is it? " + "x" * 200 + "?", "Rome", Reason.NO_QUESTION),
+        ("Read this text.\nWhere was Bo born?", "Rome", Reason.CONTEXT),
+        ("Where was Bo born?\nAnd when was it?", "Rome", Reason.NO_QUESTION),
+        ("Where was Bo born?", "He was born in Rome", Reason.FREE),
+        ("Where was Bo born?", "Somewhere in old Rome.", Reason.FREE),
+        ("Where was Bo born?", "Rome\nItaly", Reason.FREE),
+        ("Where was Bo born?", "a b c d e f g h i j k", Reason.FREE),
+        ("Where was Bo born?", "x" * 101, Reason.FREE),
+        ("Was Bo born?", "Yes.", Reason.GUESSED),
+        ("Which is right?", "(B)", Reason.GUESSED),
+        ("Where was Bo born?", "I don't know", Reason.ABSTAINS),
+        ("Where was Bo born?", "Unknown", Reason.ABSTAINS),
+    ],
+)
+def test_every_other_row_has_a_reason(question: str, answer: str, reason: Reason) -> None:
+    """The first that holds."""
+    assert row(question, answer) is reason
+
+
+def test_what_a_dataset_puts_around_its_questions_is_taken_off() -> None:
+    """A line that stands beside three others is no part of the question; a label never is."""
+    rows = [
+        read_exchange(
+            {"instruction": "Answer the following question.", "input": f"Where was {name} born?", "output": "X"}
+        )
+        for name in ("Bo", "Al", "Cy")
+    ]
+    assert short_facts(rows) == [ShortFact(f"Where was {n} born?", ("X",)) for n in ("Bo", "Al", "Cy")]
+    assert short_facts(rows[:2]) == [Reason.CONTEXT, Reason.CONTEXT]
+    assert row("Q: Where was Bo born?\nA:", "Rome") == ShortFact("Where was Bo born?", ("Rome",))
+
+
+def test_a_question_about_several_inputs_needs_them() -> None:
+    """The same question beside three texts is no fact."""
+    rows = [
+        read_exchange({"instruction": "What is this about?", "input": f"Text {i}.", "output": "X"}) for i in range(3)
+    ]
+    assert short_facts(rows) == [Reason.NO_QUESTION] * 3
+
+
+def test_an_earlier_turn_is_context() -> None:
+    """Even where the question could stand alone."""
+    turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Where was Bo born?"), ("assistant", "Rome")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    assert short_facts([read_exchange({"messages": messages})]) == [Reason.CONTEXT]
+
+
+@pytest.mark.parametrize(
+    ("line", "asks"),
+    [
+        ("Where was Bo born", True),
+        ("In which city was Bo born", True),
+        ("Name the capital of Peru.", True),
+        ("Bo was born where?", True),
+        ("哪里？", True),
+        ("Whereas Bo was born.", False),
+        ("Translate this.", False),
+        ("", False),
+    ],
+)
+def test_what_a_question_looks_like(line: str, asks: bool) -> None:
+    """A question mark at its end, or an asking word at its beginning."""
+    assert is_question(line) is asks
+
+
+def test_the_parts_by_themselves() -> None:
+    """Used by what finds leaks as well."""
+    assert question_of("Where?") == "Where?"
+    assert question_of("nothing") is None
+    assert lines_alike(["a\nb", "a\nc", "a\nd", "e\nf"]) == {"a"}
+    assert not is_short(" ")
+    assert reasons_counted([Reason.FREE, Reason.LIMIT, Reason.FREE, ShortFact("q", ("a",))]) == {
+        Reason.FREE: 2,
+        Reason.LIMIT: 1,
+    }
