@@ -101,7 +101,7 @@ def find_control(arms: Sequence[Arm], wanted: str | None) -> tuple[Arm | None, s
         raise InputError(f"--control {wanted!r}: no such arm; the arms are {', '.join(repr(a.label) for a in arms)}")
     candidates = [arm for arm in arms if unknown_share(arm.training) == 0]
     # Among the arms without Unknown rows, the mix of all Known facts goes before those of one category.
-    candidates = [arm for arm in candidates if _recipe_name(arm.training) == "known-only"] or candidates
+    candidates = [arm for arm in candidates if recipe_name(arm.training) == "known-only"] or candidates
     if len(candidates) == 1:
         return candidates[0], f"The control is “{short(candidates[0].label)}”, the arm trained without Unknown facts."
     if candidates:
@@ -110,8 +110,10 @@ def find_control(arms: Sequence[Arm], wanted: str | None) -> tuple[Arm | None, s
     return None, "No control: no arm records a training set without Unknown facts; choose one with --control LABEL."
 
 
-def _recipe_name(training: Mapping[str, Any]) -> object:
-    return mapping(training.get("recipe")).get("name")
+def recipe_name(training: Mapping[str, Any]) -> object:
+    """What the recipe of the training set is called, as its mix recorded it; None if it did not."""
+    recipe = mapping(training.get("recipe"))
+    return recipe.get("name") or recipe.get("recipe")
 
 
 def unknown_share(training: Mapping[str, Any]) -> float | None:

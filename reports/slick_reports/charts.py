@@ -12,7 +12,7 @@ from slick.statistics import Estimate
 from slick_reports.numbers import ArmNumbers, GroupNumbers, Report, Shares, direction
 from slick_reports.svg import Axis, arm_class, arm_marker, cut, element, label, line, marker, picture
 from slick_reports.text import short
-from slick_reports.wording import estimate_percent, estimate_points, percent, points
+from slick_reports.wording import estimate_percent, estimate_points, expected, percent, points
 
 _WIDTH = 460.0
 _LEFT, _RIGHT = 8.0, 452.0
@@ -177,30 +177,35 @@ def shares_chart(shares: Shares) -> Markup:
     """One stacked bar for all facts, and one for each relation where there are several."""
     names = [str(category) for category in CATEGORIES]
     counts = [row.n for row in shares.categories]
-    pieces = [_bar("all", counts, 12, 34, names)]
+    whole = not shares.expected
+    pieces = [_bar("all", counts, 12, 34, names, whole=whole)]
     y = 62.0
     if len(shares.relations) > 1:
         for relation, row in shares.relations.items():
-            pieces.append(_bar(relation, row, y, 16, names))
+            pieces.append(_bar(relation, row, y, 16, names, whole=whole))
             y += 23
     title = "Share of facts in each category"
     description = ", ".join(
-        f"{row.category} {estimate_percent(row.share)} % ({row.n:,} of {shares.n:,})" for row in shares.categories
+        f"{row.category} {estimate_percent(row.share)} % ({expected(row.n, whole=not shares.expected)} of {shares.n:,})"
+        for row in shares.categories
     )
     return picture("shares", _WIDTH, y, title, description, *pieces)
 
 
-def _bar(name: str, counts: Sequence[int], y: float, height: float, names: Sequence[str]) -> Markup:
+def _bar(
+    name: str, counts: Sequence[float], y: float, height: float, names: Sequence[str], *, whole: bool = True
+) -> Markup:
     left, right, total = 84.0, 410.0, sum(counts)
     middle = y + height / 2 + 4.5
     pieces = [
         label(cut(name, 11), _LEFT, middle, "row"),
-        label(f"{total:,}", _RIGHT, middle, "count", "end"),
+        label(f"{round(total):,}", _RIGHT, middle, "count", "end"),
     ]
     x = left
     for place, count in enumerate(counts):
         width = (right - left) * count / total
-        tooltip = element("title", f"{short(name)}, {names[place]}: {count:,} ({percent(count / total)} %)")
+        told = expected(count, whole=whole)
+        tooltip = element("title", f"{short(name)}, {names[place]}: {told} ({percent(count / total)} %)")
         if count:
             rect = element("rect", tooltip, x=x, y=float(y), width=max(width - 1, 0.5), height=float(height))
             text = percent(count / total, 0)
@@ -214,6 +219,12 @@ def swatch(place: int) -> Markup:
     """The legend's square of a category."""
     square = element("rect", x=1, y=1, width=12, height=12)
     return element("svg", element("g", square, class_=f"cat{place}"), **_LEGEND)
+
+
+def kind_swatch(place: int) -> Markup:
+    """The legend's square of a kind of wrong answers."""
+    square = element("rect", x=1, y=1, width=12, height=12)
+    return element("svg", element("g", square, class_=f"kind{place}"), **_LEGEND)
 
 
 def legend_marker(place: int | None) -> Markup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,22 @@ import numpy as np
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES, KNOWN, Category
-from slick.statistics import Estimate, Interval, arm_share, paired_difference
+from slick.paired import Noise, Paired, paired
+from slick.statistics import LEVEL, Estimate, Interval, arm_share
 from slick_reports import numbers
-from slick_reports.arms import Arm
+from slick_reports.arms import Arm, recipe_name
 from slick_reports.inputs import Answered, Scored, mapping
-from slick_reports.numbers import ArmNumbers, Difference, Flip, GroupNumbers, RelationNumbers, Side
+from slick_reports.numbers import (
+    ArmNumbers,
+    Difference,
+    Flip,
+    GroupNumbers,
+    RelationNumbers,
+    Side,
+    Turned,
+    WrongAnswers,
+)
+from slick_reports.wrong import KINDS, Entities, Kind, matching_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,41 +34,71 @@ if TYPE_CHECKING:
     from slick.statistics import Scores
 
     Mask = NDArray[np.bool_]
+    Places = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One side's answers. right, abstained: runs × facts, 0 or 1; answers: one list of facts' answers a run."""
+    """One side's answers. right, abstained: runs × facts, 0 or 1; answers: one list of facts' answers a run.
+
+    kinds: runs × facts, places in `KINDS`, -1 for a right answer. echoes: whether the training set is known.
+    """
 
     right: Scores
     abstained: Scores
     answers: tuple[tuple[str, ...], ...]
+    kinds: Places
+    echoes: bool
 
     @classmethod
-    def of(cls, runs: Sequence[Scored], ids: Sequence[str]) -> Sheet:
+    def of(
+        cls, runs: Sequence[Scored], ids: Sequence[str], entities: Entities, training: frozenset[str] | None = None
+    ) -> Sheet:
         rows = [[run.rows[id] for id in ids] for run in runs]
         return cls(
             np.array([[row.right for row in run] for run in rows], dtype=float),
             np.array([[row.abstained for row in run] for run in rows], dtype=float),
             tuple(tuple(row.answer for row in run) for run in rows),
+            np.array([[_kind(row, entities, training or frozenset()) for row in run] for run in rows], dtype=np.int8),
+            training is not None,
+        )
+
+    def wrong(self, mask: Mask) -> WrongAnswers:
+        """The wrong answers on the facts of `mask`, by kind, a seed."""
+        kinds = self.kinds[:, mask]
+        runs = kinds.shape[0]
+        counts = {kind: float((kinds == place).sum()) / runs for place, kind in enumerate(KINDS)}
+        return WrongAnswers(
+            float((kinds >= 0).sum()) / runs,
+            counts[Kind.ABSTAINED],
+            counts[Kind.ENTITY],
+            counts[Kind.OTHER],
+            counts[Kind.ECHO] if self.echoes else None,
         )
 
     def side(self, mask: Mask) -> Side:
         """Accuracy and abstention on the facts of `mask`."""
         if not mask.any():
             return Side(None, None)
-        right = self.right[:, mask]
-        estimate = arm_share(right) or _undefined(float(right.mean()), int(mask.sum()))
-        return Side(_clipped(estimate, 0.0), float(self.abstained[:, mask].mean()))
+        return Side(_share(self.right[:, mask]), float(self.abstained[:, mask].mean()))
 
 
 class Comparison:
     """The shared facts in the order of the "before" run, and every side's answers to them.
 
-    categories: fact id → category; a fact that is not in it counts under "all" only.
+    categories: fact id → category; a fact that is not in it counts under "all" only. training: an arm's label → the
+    answers it was trained on. after: an arm's label → fact id → category by its own probe.
     """
 
-    def __init__(self, before: Scored, arms: Sequence[Arm], categories: Mapping[str, Category]) -> None:
+    def __init__(
+        self,
+        before: Scored,
+        arms: Sequence[Arm],
+        categories: Mapping[str, Category],
+        *,
+        training: Mapping[str, Iterable[str]] | None = None,
+        after: Mapping[str, Mapping[str, Category]] | None = None,
+    ) -> None:
         runs = [run for arm in arms for run in arm.runs]
         ids = [id for id in before.rows if all(id in run.rows for run in runs)]
         if not ids:
@@ -65,8 +106,11 @@ class Comparison:
         shown = [before.rows[id] for id in ids]
         self.facts: tuple[Fact, ...] = tuple(row.fact for row in shown)
         self.categories = tuple(categories.get(id) for id in ids)
-        self.before = Sheet.of([before], ids)
-        self.arms = {arm.label: (arm, Sheet.of(arm.runs, ids)) for arm in arms}
+        entities = Entities(self.facts, matching_of(before.settings))
+        trained = {label: entities.keys(answers) for label, answers in (training or {}).items()}
+        self.before = Sheet.of([before], ids, entities)
+        self.arms = {arm.label: (arm, Sheet.of(arm.runs, ids, entities, trained.get(arm.label))) for arm in arms}
+        self._after = after or {}
         self._priors = np.array([_prior(row) for row in shown])
         # A subject's facts belong together; a fact whose source names no subject stands alone.
         self._clusters = [("subject", f.subject) if f.subject else ("fact", f.id) for f in self.facts]
@@ -100,11 +144,31 @@ class Comparison:
                 sheet.side(mask),
                 self._change(sheet, mask),
                 self._against(label, control, mask),
+                self.before.wrong(mask),
+                sheet.wrong(mask),
+                self._turned(sheet, mask),
             )
             for name, mask in self.groups().items()
         )
         return ArmNumbers(
-            label, label == control, arm.seeds, _plain(arm.training), rows, self._flips(sheet, 1), self._flips(sheet, 0)
+            label,
+            label == control,
+            arm.seeds,
+            _plain(arm.training),
+            rows,
+            self._flips(sheet, label, 1, 0),
+            self._flips(sheet, label, 0, 1),
+            self._flips(sheet, label, 0, 0),
+        )
+
+    def _turned(self, sheet: Sheet, mask: Mask) -> Turned:
+        was_right = mask & (self.before.right[0] == 1)
+        was_wrong = mask & (self.before.right[0] == 0)
+        return Turned(
+            int(was_right.sum()),
+            _share(1 - sheet.right[:, was_right]),
+            int(was_wrong.sum()),
+            _share(sheet.right[:, was_wrong]),
         )
 
     def _change(self, sheet: Sheet, mask: Mask) -> Difference:
@@ -117,22 +181,46 @@ class Comparison:
         )
 
     def difference(self, after: Scores, before: Scores, mask: Mask) -> Estimate | None:
-        """after minus before with its interval, facts of one subject clustered; None for no facts."""
-        if not mask.any():
+        """after minus before with its interval, as a verdict has it; None for no facts."""
+        found = self._paired(after, before, mask, fixed_control=before.shape[0] == 1)
+        if found is None:
             return None
-        a, b = after[:, mask], before[:, mask]
-        clusters = [cluster for cluster, inside in zip(self._clusters, mask, strict=True) if inside]
-        estimate = paired_difference(a, b, clusters)
-        return _clipped(estimate or _undefined(float(a.mean() - b.mean()), int(mask.sum())), -1.0)
+        estimate = found.estimate(LEVEL)
+        method = f"facts and {found.seeds} seeds" if found.noise is Noise.SEEDS else estimate.method
+        if estimate.interval is None:
+            method = "undefined for one fact or one subject"
+        return _clipped(replace(estimate, method=method), -1.0)
+
+    def _paired(self, after: Scores, before: Scores, mask: Mask, *, fixed_control: bool) -> Paired | None:
+        """Facts of one subject are clusters, relations are strata."""
+        inside = np.flatnonzero(mask)
+        return paired(
+            after[:, mask],
+            before[:, mask],
+            clusters=[self._clusters[i] for i in inside],
+            strata=[self.facts[i].relation for i in inside],
+            fixed_control=fixed_control,
+        )
+
+    def paired(self, label: str, control: str | None, mask: Mask) -> Paired | None:
+        """What a verdict on an arm rests on, against the control or, for None, "before"; None for no facts.
+
+        One run meets one run of the other side.
+        """
+        treated, untreated = self._sides(label, control)
+        return self._paired(treated, untreated, mask, fixed_control=control is None)
+
+    def _sides(self, label: str, control: str | None) -> tuple[Scores, Scores]:
+        treated = self.arms[label][1].right
+        if control is None:
+            return treated, self.before.right
+        untreated, pair = self.arms[control][1].right, self.matched_seeds(label, control)
+        return (treated, untreated) if pair is None else (treated[[pair[0]]], untreated[[pair[1]]])
 
     def _against(self, label: str, control: str | None, mask: Mask) -> Estimate | None:
         if control is None or label == control:
             return None
-        treated, untreated = (self.arms[name][1].right for name in (label, control))
-        pair = self.matched_seeds(label, control)
-        if pair is not None:
-            treated, untreated = treated[[pair[0]]], untreated[[pair[1]]]
-        return self.difference(treated, untreated, mask)
+        return self.difference(*self._sides(label, control), mask)
 
     def matched_seeds(self, label: str, control: str) -> tuple[int, int] | None:
         """Which run of the arm is set against which of the control when one of them has a single run.
@@ -146,19 +234,22 @@ class Comparison:
         pairs = [(i, j) for i in range(len(ours)) for j in range(len(theirs))]
         return min(pairs, key=lambda pair: (ours[pair[0]] != theirs[pair[1]], pair))
 
-    def _flips(self, sheet: Sheet, right_before: int) -> tuple[Flip, ...]:
-        """Facts that were right before and are wrong in a seed (1), or the reverse (0); best known first."""
-        before = self.before.right[0]
-        changed = (sheet.right != before).sum(axis=0)
+    def _flips(self, sheet: Sheet, label: str, right_before: int, right_after: int) -> tuple[Flip, ...]:
+        """Facts that were right (1) or wrong (0) before and are right or wrong in a seed after; best known first."""
+        seeds = (sheet.right == right_after).sum(axis=0)
+        wrong = self.before if right_after else sheet
+        after = self._after.get(label, {})
         found = [
             Flip(
                 self.facts[i],
                 str(category) if (category := self.categories[i]) else None,
                 self.before.answers[0][i],
                 tuple(answers[i] for answers in sheet.answers),
-                int(changed[i]),
+                int(seeds[i]),
+                _commonest(wrong.kinds[:, i]),
+                str(now) if (now := after.get(self.facts[i].id)) else None,
             )
-            for i in np.flatnonzero((changed > 0) & (before == right_before))
+            for i in np.flatnonzero((seeds > 0) & (self.before.right[0] == right_before))
         ]
         order = {str(category): place for place, category in enumerate(CATEGORIES)}
         last = len(order)
@@ -172,9 +263,37 @@ class Comparison:
         rows = []
         for relation in sorted(set(names)):
             mask = np.asarray(names == relation, dtype=bool)
-            after = tuple(sheet.side(mask) for _, sheet in self.arms.values())
-            rows.append(RelationNumbers(relation, int(mask.sum()), self.prior(mask), self.before.side(mask), after))
+            sheets = [sheet for _, sheet in self.arms.values()]
+            rows.append(
+                RelationNumbers(
+                    relation,
+                    int(mask.sum()),
+                    self.prior(mask),
+                    self.before.side(mask),
+                    tuple(sheet.side(mask) for sheet in sheets),
+                    tuple(self._change(sheet, mask) for sheet in sheets),
+                )
+            )
         return tuple(rows)
+
+
+def _kind(row: Answered, entities: Entities, training: frozenset[str]) -> int:
+    if row.right:
+        return -1
+    return KINDS.index(entities.kind(row.fact, row.answer, abstained=row.abstained, training=training))
+
+
+def _commonest(kinds: Places) -> str:
+    """The kind that most of a fact's wrong answers are of; ties go to the first of `KINDS`."""
+    counts = np.bincount(kinds[kinds >= 0], minlength=len(KINDS))
+    return str(KINDS[int(counts.argmax())]) if counts.any() else ""
+
+
+def _share(outcomes: Scores) -> Estimate | None:
+    """The share of ones, runs × facts; None for no facts."""
+    if not outcomes.shape[1]:
+        return None
+    return _clipped(arm_share(outcomes) or _undefined(float(outcomes.mean()), outcomes.shape[1]), 0.0)
 
 
 def _prior(row: Answered) -> float:
@@ -199,6 +318,6 @@ _TRAINING = ("method", "rows_trained", "steps", "epochs", "learning_rate", "batc
 def _plain(training: Mapping[str, object]) -> dict[str, str | float | int | bool]:
     """The part of a tuning record that tells arms apart; what it does not hold is left out."""
     recipe = mapping(training.get("recipe"))
-    found = {"recipe": recipe.get("name"), "unknown_share": recipe.get("unknown")}
+    found = {"recipe": recipe_name(training), "unknown_share": recipe.get("unknown")}
     found |= {name: training.get(name) for name in _TRAINING}
     return {name: value for name, value in found.items() if isinstance(value, (str, float, int, bool))}

@@ -11,6 +11,7 @@ from slick.errors import InputError
 from slick.knowledge import Category
 from slick.knowledge_file import KnowledgeFile, read_knowledge
 from slick_reports.arms import Arm, find_control, group_arms
+from slick_reports.beside import Probed, read_after, read_training_sets
 from slick_reports.comparable import check_comparable, check_knowledge
 from slick_reports.inputs import Scored, read_scored
 from slick_reports.numbers import Mismatch
@@ -29,14 +30,22 @@ class Request:
     labels: Mapping[str, str] = field(default_factory=dict)
     title: str = TITLE
     allow_mismatch: bool = False
+    after: Sequence[Path] = ()
+    training: Mapping[str, Path] = field(default_factory=dict)
+    margin: float | None = None
 
     def command(self) -> str:
         """The command that makes this report again, but for its --out."""
         words = ["slick", "report", *map(str, self.runs)]
         for name, value in (("--before", self.before), ("--knowledge", self.knowledge), ("--control", self.control)):
             words += [name, str(value)] if value is not None else []
-        for path, label in self.labels.items():
-            words += ["--label", f"{path}={label}"]
+        for run, label in self.labels.items():
+            words += ["--label", f"{run}={label}"]
+        for after in self.after:
+            words += ["--after", str(after)]
+        for label, path in self.training.items():
+            words += ["--training-set", f"{label}={path}"]
+        words += ["--margin", f"{100 * self.margin:g}"] if self.margin is not None else []
         words += ["--title", self.title] if self.title != TITLE else []
         words += ["--allow-mismatch"] if self.allow_mismatch else []
         return shlex.join(words)
@@ -65,7 +74,10 @@ def _same(a: Path, b: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """The runs of a report, read and found comparable. control_note: how the control was found, or why not."""
+    """The runs of a report, read and found comparable. control_note: how the control was found, or why not.
+
+    after: an arm's label → the probe of its model. training: an arm's label → the answers it was trained on.
+    """
 
     before: Scored
     before_label: str
@@ -74,6 +86,8 @@ class Gathered:
     control_note: str
     knowledge: KnowledgeFile | None
     mismatches: Sequence[Mismatch]
+    after: Mapping[str, Probed] = field(default_factory=dict)
+    training: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def runs(self) -> Iterator[Scored]:
         """Every score run, "before" first."""
@@ -107,4 +121,7 @@ def gather(request: Request) -> Gathered:
     arms = group_arms(others, request.labels)
     control, note = find_control(arms, request.control)
     label = request.labels.get(str(base), base.resolve().name)
-    return Gathered(before, label, arms, control, note, knowledge, mismatches)
+    after = read_after(request.after, arms, knowledge, allow_mismatch=request.allow_mismatch)
+    mismatches += [mismatch for probed in after.values() for mismatch in probed.mismatches]
+    training = read_training_sets(request.training, arms)
+    return Gathered(before, label, arms, control, note, knowledge, mismatches, after, training)

@@ -1,4 +1,4 @@
-"""The report as one HTML page: offline, without scripts, every value escaped, and a policy against any that slips."""
+"""The report as one HTML page: offline, every value escaped, whole without scripts, and a policy against strangers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from slick_reports import charts, wording
+from slick_reports import arm_charts, charts, wording
+from slick_reports.embedded import embed
 from slick_reports.numbers import Report, direction
 from slick_reports.text import short, visible
+from slick_reports.wrong import TOLD
 
-# Rows of a list of facts; a page with more is slow to open, and report.json holds all.
-LIST_LIMIT = 1000
+# Rows of a list of facts for readers without scripts; the page's script has all that fit, and report.json holds all.
+LIST_LIMIT = 100
 
 _DIGEST = re.compile(r"[0-9a-f]{40,}")
 
@@ -31,7 +33,16 @@ def render(report: Report, *, stem: str = "report") -> str:
         "change": charts.change_chart(report),
         "control": charts.control_chart(report),
         "shares": charts.shares_chart(report.shares) if report.shares else None,
+        "slopes": [arm_charts.slopes(arm, place) for place, arm in enumerate(report.arms)],
+        "wrong": arm_charts.wrong_chart(report),
+        "loss": arm_charts.loss_chart(report),
     }
+    migrations = [
+        (arm, arm_charts.migration_chart(arm.migration, place))
+        for place, arm in enumerate(report.arms)
+        if arm.migration
+    ]
+    script = page_script()
     return (
         page_environment("slick_reports")
         .get_template("report.html.j2")
@@ -39,7 +50,11 @@ def render(report: Report, *, stem: str = "report") -> str:
             r=report,
             css=Markup(css),  # noqa: S704  our own file
             css_hash=style_hash(css),
+            script=Markup(script),  # noqa: S704  our own file
+            script_hash=style_hash(script),
             charts=pictures,
+            migrations=migrations,
+            facts=embed(report),
             versions=versions_by_runs(report),
             json_name=f"{stem}.json",
             markdown_name=f"{stem}.md",
@@ -52,8 +67,13 @@ def style_sheet() -> str:
     return files("slick_reports").joinpath("templates/report.css").read_text(encoding="utf-8")
 
 
+def page_script() -> str:
+    """The script of our pages: a theme switch, and tables of facts that sort, search and filter."""
+    return files("slick_reports").joinpath("templates/page.js").read_text(encoding="utf-8")
+
+
 def style_hash(css: str) -> str:
-    """By which a page's policy allows its style sheet, and nothing else."""
+    """By which a page's policy allows its style sheet, or its script, and nothing else."""
     return base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
 
 
@@ -74,13 +94,19 @@ def page_environment(package: str) -> jinja2.Environment:
         "direction": direction,
         **{
             name: getattr(wording, name)
-            for name in ("percent", "percent_interval", "points", "points_interval", "size", "count", "level")
+            for name in (
+                *("percent", "percent_interval", "points", "points_interval", "size", "count", "level", "expected"),
+                "decimal",
+            )
         },
     }
     environment.globals |= {
         "legend_marker": charts.legend_marker,
         "legend_prior": charts.legend_prior,
         "swatch": charts.swatch,
+        "kind_swatch": charts.kind_swatch,
+        "kind_names": arm_charts.KIND_NAMES,
+        "kind_told": {"": "", **{str(kind): told for kind, told in TOLD.items()}},
         "list_limit": LIST_LIMIT,
     }
     return environment

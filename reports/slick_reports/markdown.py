@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from slick_reports import wording
+from slick.statistics import Estimate
+from slick_reports import arm_charts, wording
 from slick_reports.html import brief, tally, versions_by_runs
 from slick_reports.numbers import ArmNumbers, Flip, GroupNumbers, Report, Side, direction
 from slick_reports.text import short, visible
+from slick_reports.wrong import TOLD, Kind
 
 MARK = "<!-- slick report -->"
 
 # Facts of each list; a comment on a pull request has room for few.
-LIST_LIMIT = 100
+LIST_LIMIT = 30
 
 _SPECIAL = re.compile(r"[\\`*_\[\]|~$#]")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
@@ -36,15 +38,18 @@ def render(report: Report, *, stem: str = "report") -> str:
     parts = [
         MARK,
         f"# {escape(report.title)}",
-        f"**{sentence(report.headline)}**",
+        *([f"**{sentence(report.verdict.sentence)}**"] if report.verdict else []),
+        sentence(report.headline) if report.verdict else f"**{sentence(report.headline)}**",
         sentence(report.noise),
         *_banner(report),
         bullets(report.findings),
         f"Accuracy in percent, differences in points, {wording.level(report.level)} intervals in brackets; "
         f"▼ and ▲ mark a difference whose interval excludes 0. {report.n:,} facts.",
     ]
+    parts += _verdict(report)
     for arm in report.arms:
         parts += _arm(arm, report, stem)
+    parts += ["## Learning and forgetting", *_learning(report)]
     parts += ["## Relations", _relations(report), "## What is noise", *_noise(report), *_shares(report)]
     parts += ["## How to read this", bullets([*report.caveats, *report.notes]), "## Provenance", *_provenance(report)]
     parts.append(f"The same numbers at full precision: {escape(stem)}.json.")
@@ -121,8 +126,100 @@ def _arm(arm: ArmNumbers, report: Report, stem: str) -> list[str]:
         _training(arm),
         table(header, rows),
         *_flips("Lost", arm.lost, arm, stem),
+        *_migration(arm),
+        *_flips("Lost", arm.lost, arm, stem),
         *_flips("Gained", arm.gained, arm, stem),
+        *_flips("Still wrong", arm.still_wrong, arm, stem),
     ]
+
+
+def _verdict(report: Report) -> list[str]:
+    if report.verdict is None:
+        return []
+    header = ["arm", "verdict", "against", "facts", "n", "difference", "margin", "passes above", "may fail below"]
+    rows = [
+        [
+            escape(v.arm),
+            v.outcome,
+            escape(v.against),
+            v.group,
+            f"{v.estimate.n:,}" if v.estimate else "0",
+            wording.estimate_points(v.estimate),
+            wording.size(v.margin),
+            wording.NONE if v.passes_from is None else wording.size(v.passes_from),
+            wording.NONE if v.fails_below is None else wording.size(v.fails_below),
+        ]
+        for v in report.verdict.verdicts
+    ]
+    turns = report.verdict.turns or ("Nothing can be said: the interval is undefined.",)
+    return [
+        "## Verdict",
+        table(header, rows, text_columns=4),
+        bullets(v.sentence for v in report.verdict.verdicts),
+        "What would change it:",
+        bullets(turns),
+    ]
+
+
+def _migration(arm: ArmNumbers) -> list[str]:
+    found = arm.migration
+    if found is None:
+        return []
+
+    def cell(count: float, share: Estimate | None) -> str:
+        return f"{wording.expected(count, whole=not found.expected)} ({wording.estimate_percent(share)})"
+
+    rows = [
+        [
+            row.category,
+            wording.expected(row.n, whole=not found.expected),
+            *(cell(*pair) for pair in zip(row.counts, row.shares, strict=True)),
+            wording.percent(row.kept),
+        ]
+        for row in found.rows
+    ]
+    header = ["before", "n", *(f"→ {row.category}" for row in found.rows), "redraw keeps"]
+    told = (
+        f"{found.n:,} facts stand in both probes ({escape(found.probe)}); counts are "
+        f"{'expected ones' if found.expected else 'facts'}, shares of a row in percent. To a lower category "
+        f"{wording.estimate_percent(found.down)} %, to a higher one {wording.estimate_percent(found.up)} %."
+    )
+    return ["### Migration of categories", told, table(header, rows)]
+
+
+def _learning(report: Report) -> list[str]:
+    shown = arm_charts.turned_rows(report.arms)
+    parts = [
+        "Forgotten: of the facts that were right before, the share that is wrong now. Learned: of those that were "
+        "wrong, the share that is right now."
+    ]
+    rows = [
+        [
+            escape(arm.label),
+            row.group,
+            arm_charts.turned_text(row.turned.forgotten, row.turned.was_right),
+            arm_charts.turned_text(row.turned.learned, row.turned.was_wrong),
+        ]
+        for arm, row in shown
+        if row.turned
+    ]
+    parts.append(table(["arm", "facts", "forgotten", "learned"], rows, text_columns=2))
+    sides = [("before", report.arms[0].groups[0].wrong_before)]
+    sides += [(escape(arm.label), arm.groups[0].wrong_after) for arm in report.arms]
+    wrong = [
+        [
+            name,
+            wording.decimal(side.wrong),
+            *(
+                wording.NONE if part is None else wording.decimal(part)
+                for part in (side.abstained, side.echo, side.entity, side.other)
+            ),
+        ]
+        for name, side in sides
+        if side
+    ]
+    header = ["wrong answers", "wrong", "abstained", "echo of a training answer", "another fact’s answer", "other"]
+    return [*parts, table(header, wrong)]
 
 
 def _training(arm: ArmNumbers) -> str:
@@ -138,7 +235,8 @@ def _flips(what: str, flips: Sequence[Flip], arm: ArmNumbers, stem: str) -> list
     heading += f" in at least one of {len(arm.seeds)} seeds" if several else ""
     if not flips:
         return [heading]
-    header = ["category", "relation", "question", "accepted", "before", "after", *(["seeds"] if several else [])]
+    header = ["category", "relation", "question", "accepted", "before", "after", "wrong answer"]
+    header += ["seeds"] if several else []
     rows = [
         [
             flip.category or wording.NONE,
@@ -147,6 +245,7 @@ def _flips(what: str, flips: Sequence[Flip], arm: ArmNumbers, stem: str) -> list
             _accepted(flip),
             _answer(flip.before),
             "; ".join(_answer(a) + (f" ×{times}" if several else "") for a, times in tally(flip.after)),
+            TOLD[Kind(flip.kind)] if flip.kind else wording.NONE,
             *([f"{flip.seeds} of {len(arm.seeds)}"] if several else []),
         ]
         for flip in flips[:LIST_LIMIT]
@@ -168,16 +267,22 @@ def _accepted(flip: Flip) -> str:
 
 def _relations(report: Report) -> str:
     def cell(side: Side) -> str:
-        accuracy = wording.percent(side.accuracy.value if side.accuracy else None)
-        return f"{accuracy} (abst. {wording.percent(side.abstained)})"
+        return f"{_share(side)} (abst. {wording.percent(side.abstained)})"
 
-    header = ["relation", "n", "prior", "before", *(escape(arm.label) for arm in report.arms)]
+    header = ["relation", "n", "prior", "before"]
+    for arm in report.arms:
+        header += [escape(arm.label), "difference"]
     rows = [
         [
             escape(row.relation) or "(none)",
             f"{row.n:,}",
             wording.percent(row.prior),
-            *(cell(side) for side in (row.before, *row.after)),
+            cell(row.before),
+            *(
+                text
+                for side, change in zip(row.after, row.changes, strict=True)
+                for text in (cell(side), wording.estimate_points(change.estimate))
+            ),
         ]
         for row in report.relations
     ]
@@ -214,7 +319,12 @@ def _shares(report: Report) -> list[str]:
     if report.shares is None:
         return []
     whose = "the probe of the base model" if report.shares.source == "probe" else "the score runs"
-    rows = [[row.category, f"{row.n:,}", wording.estimate_percent(row.share)] for row in report.shares.categories]
+    whole = not report.shares.expected
+    rows = [
+        [row.category, wording.expected(row.n, whole=whole), wording.estimate_percent(row.share)]
+        for row in report.shares.categories
+    ]
+    whose += "" if whole else ", as expected shares of the exact estimator"
     return [
         "## What the model knew",
         f"{report.shares.n:,} facts, by {whose}.",
@@ -263,7 +373,15 @@ def _provenance(report: Report) -> list[str]:
         + (", ".join(f"{escape(name)} {escape(version)}" for name, version in found) or "no library versions recorded")
         for found, paths in by_runs
     ]
-    return [told, table(header, rows, text_columns=len(header)), *versions, "Made with:", _literal(report.command)]
+    lacks = [f"{escape(run.path)} records {sentence('; '.join(run.lacks))}." for run in report.runs if run.lacks]
+    return [
+        told,
+        table(header, rows, text_columns=len(header)),
+        *lacks,
+        *versions,
+        "Made with:",
+        _literal(report.command),
+    ]
 
 
 def _literal(text: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from math import fsum
 from statistics import mean, stdev
 
 from slick.facts import Fact
@@ -105,17 +106,32 @@ def seeds_note(control: Arm | None, lines: Sequence[SeedsLine]) -> str:
 
 def category_shares(found: Iterable[tuple[Fact, Category]], source: str) -> Shares | None:
     """Facts per category, over all and per relation; None when there are none. Each fact counts once."""
-    unique = {fact.id: (fact.relation, category) for fact, category in found}
+    return _shares(((fact, {category: 1.0}) for fact, category in found), source, expected=False)
+
+
+def knowledge_shares(knowledge: Sequence[Knowledge], source: str = "probe") -> Shares | None:
+    """As `category_shares`, of a probe: expected counts (Σu) where the exact estimator gives chances."""
+    expected = any(k.chances is not None for k in knowledge)
+    return _shares(((k.fact, k.shares) for k in knowledge), source, expected=expected)
+
+
+def _shares(found: Iterable[tuple[Fact, Mapping[Category, float]]], source: str, *, expected: bool) -> Shares | None:
+    unique = {fact.id: (fact.relation, shares) for fact, shares in found}
     if not unique:
         return None
-    relations: dict[str, list[int]] = {}
-    for relation, category in unique.values():
-        relations.setdefault(relation, [0] * len(CATEGORIES))[CATEGORIES.index(category)] += 1
-    totals = [sum(row[i] for row in relations.values()) for i in range(len(CATEGORIES))]
+    relations: dict[str, dict[Category, list[float]]] = {}
+    for relation, shares in unique.values():
+        row = relations.setdefault(relation, {category: [] for category in CATEGORIES})
+        for category, share in shares.items():
+            row[category].append(share)
+    counts = {name: tuple(fsum(row[c]) for c in CATEGORIES) for name, row in sorted(relations.items())}
     n = len(unique)
+    # One rounding of a sum may carry it past n.
+    totals = [min(float(n), fsum(row[i] for row in counts.values())) for i in range(len(CATEGORIES))]
     return Shares(
         source,
         n,
         tuple(CategoryShare(str(c), k, wilson(k, n)) for c, k in zip(CATEGORIES, totals, strict=True)),
-        {relation: tuple(relations[relation]) for relation in sorted(relations)},
+        counts,
+        expected,
     )

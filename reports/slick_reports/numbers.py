@@ -14,7 +14,9 @@ from slick.knowledge import CATEGORIES
 from slick.statistics import Estimate
 
 # 1: first version.
-SCHEMA = 1
+# 2: verdict; facts still wrong; kinds of wrong answers; learned and forgotten; differences by relation; migration;
+#    loss curves; what a run lacks. The counts of `shares` may be expected ones, with decimals.
+SCHEMA = 2
 
 ALL = "all"
 KNOWN = "Known"
@@ -54,6 +56,34 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class WrongAnswers:
+    """What the wrong answers of one side are, in facts a seed: the four kinds add up to `wrong`.
+
+    abstained: declines to answer. echo: answers another question of the arm's training set; None where that set was
+    not given. entity: answers another fact of the relation. other: none of these.
+    """
+
+    wrong: float
+    abstained: float
+    entity: float
+    other: float
+    echo: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """Learning against forgetting: the share of facts that were right before and are wrong now, and the reverse.
+
+    was_right, was_wrong: facts before. An estimate is None where there is no such fact.
+    """
+
+    was_right: int
+    forgotten: Estimate | None
+    was_wrong: int
+    learned: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
 class GroupNumbers:
     """One arm on one group of facts. prior: accuracy of always giving a relation's commonest answer."""
 
@@ -64,17 +94,91 @@ class GroupNumbers:
     after: Side
     change: Difference
     against_control: Estimate | None = None
+    wrong_before: WrongAnswers | None = None
+    wrong_after: WrongAnswers | None = None
+    turned: Turned | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A fact whose answer changed sides. after: one answer a seed; in `seeds` of them it is lost (or gained)."""
+    """A fact that is lost, gained or still wrong. after: one answer a seed; in `seeds` of them it is so.
+
+    kind: what its wrong answer is ("abstained", "echo", "entity" or "other"), over seeds the commonest; of a gained
+    fact the one before. category_after: by the arm's own probe, where one was given.
+    """
 
     fact: Fact
     category: str | None
     before: str
     after: tuple[str, ...]
     seeds: int
+    kind: str = ""
+    category_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRow:
+    """Where the facts of one category went: counts and shares by category after, best known first.
+
+    kept: the chance that a mere redraw of the exemplar sets keeps this category; None where it is undefined.
+    """
+
+    category: str
+    n: float
+    counts: tuple[float, ...]
+    shares: tuple[Estimate | None, ...]
+    kept: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """Categories before against categories after, of the facts that both probes hold.
+
+    expected: whether counts are expected ones (exact estimator: a fact near a border counts in part on both sides).
+    """
+
+    probe: str
+    n: int
+    expected: bool
+    rows: tuple[MigrationRow, ...]
+    down: Estimate | None
+    up: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class LossCurve:
+    """The training loss of one run, as its tuning run recorded it: (step, loss)."""
+
+    seed: int | None
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictNumbers:
+    """Non-inferiority of one arm. margin: the drop that is too much, a fraction. against: "before" or the control.
+
+    passes_from: any margin above it would PASS; fails_below: any margin below it could FAIL; None where undefined.
+    """
+
+    arm: str
+    against: str
+    group: str
+    outcome: str
+    margin: float
+    estimate: Estimate | None
+    sentence: str
+    passes_from: float | None
+    fails_below: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """All arms' verdicts and the one they add up to. turns: what would change it."""
+
+    outcome: str
+    sentence: str
+    verdicts: tuple[VerdictNumbers, ...]
+    turns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +192,9 @@ class ArmNumbers:
     groups: tuple[GroupNumbers, ...]
     lost: tuple[Flip, ...]
     gained: tuple[Flip, ...]
+    still_wrong: tuple[Flip, ...] = ()
+    migration: Migration | None = None
+    loss: tuple[LossCurve, ...] = ()
 
     def group(self, name: str) -> GroupNumbers | None:
         return next((row for row in self.groups if row.group == name), None)
@@ -95,13 +202,14 @@ class ArmNumbers:
 
 @dataclass(frozen=True, slots=True)
 class RelationNumbers:
-    """One relation: before, and after for each arm in the arms' order."""
+    """One relation: before, and for each arm, in the arms' order, after and the difference to before."""
 
     relation: str
     n: int
     prior: float | None
     before: Side
     after: tuple[Side, ...]
+    changes: tuple[Difference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +241,22 @@ class SeedsLine:
 @dataclass(frozen=True, slots=True)
 class CategoryShare:
     category: str
-    n: int
+    n: float
     share: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How many facts fall in each category, over all and per relation. source: "probe" or "scored facts"."""
+    """How many facts fall in each category, over all and per relation. source: "probe" or "scored facts".
+
+    expected: whether the counts are expected ones, of the exact estimator (Σu), and not whole numbers.
+    """
 
     source: str
     n: int
     categories: tuple[CategoryShare, ...]
-    relations: Mapping[str, tuple[int, ...]]
+    relations: Mapping[str, tuple[float, ...]]
+    expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +286,7 @@ class RunRecord:
     n_facts: int
     n_rows: int
     versions: Mapping[str, str]
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,4 +324,5 @@ class Report:
     settings: Settings
     runs: tuple[RunRecord, ...]
     command: str
+    verdict: Judged | None = None
     schema: int = field(default=SCHEMA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from slick.knowledge import Category
@@ -10,8 +11,11 @@ from slick.statistics import LEVEL
 from slick_reports import headline, noise
 from slick_reports.compare import Comparison
 from slick_reports.gather import TITLE, Gathered, Request, gather
+from slick_reports.judging import check_margin, judge
+from slick_reports.loss import loss_curves
+from slick_reports.migration import migration
 from slick_reports.notes import notes
-from slick_reports.numbers import ALL, KNOWN, Report, Shares
+from slick_reports.numbers import ALL, KNOWN, Migration, Report, Shares
 from slick_reports.output import write_report
 from slick_reports.records import records, settings_of
 from slick_reports.text import short
@@ -29,20 +33,41 @@ def build_report(
     labels: Mapping[str, str] | None = None,
     title: str = TITLE,
     allow_mismatch: bool = False,
+    after: Sequence[Path] = (),
+    training: Mapping[str, Path] | None = None,
+    margin: float | None = None,
 ) -> Report:
     """The numbers of a before-and-after report on score runs.
 
     runs: the first is "before" (the base model) unless `before` names another; the others are arms, and runs of one
     recipe with several seeds are one arm. knowledge: a probe of the base model; without it the categories come from
-    the score runs. control: label of the control arm. labels: run path, as given → label.
+    the score runs. control: label of the control arm. labels: run path, as given → label. after: probes of tuned
+    models, for the migration matrix. training: an arm's label → its training set, to tell echoes of it. margin: the
+    drop, a fraction, that a verdict is about; without it there is no verdict.
     Raises InputError when a run cannot be read or the runs cannot be compared; allow_mismatch lets different
     settings pass and records them in the report.
     """
-    request = Request(runs, before, knowledge, control, labels or {}, title, allow_mismatch)
+    check_margin(margin)
+    request = Request(
+        runs, before, knowledge, control, labels or {}, title, allow_mismatch, after, training or {}, margin
+    )
     gathered = gather(request)
-    comparison = Comparison(gathered.before, gathered.arms, gathered.categories())
+    comparison = Comparison(
+        gathered.before,
+        gathered.arms,
+        gathered.categories(),
+        training=gathered.training,
+        after={label: {k.fact.id: k.category for k in probe.knowledge} for label, probe in gathered.after.items()},
+    )
     name = gathered.control.label if gathered.control else None
-    arms = tuple(comparison.arm(arm.label, name) for arm in gathered.arms)
+    arms = tuple(
+        replace(
+            comparison.arm(arm.label, name),
+            migration=_migration(gathered, arm.label),
+            loss=loss_curves(arm.runs),
+        )
+        for arm in gathered.arms
+    )
     probed = gathered.knowledge.knowledge if gathered.knowledge else None
     selection = noise.selection_lines(probed or ())
     seeds = noise.seeds_lines(comparison, gathered.control)
@@ -70,12 +95,20 @@ def build_report(
         settings=settings,
         runs=records(gathered),
         command=request.command(),
+        verdict=judge(comparison, gathered.arms, gathered.control, margin) if margin is not None else None,
     )
+
+
+def _migration(gathered: Gathered, label: str) -> Migration | None:
+    probe = gathered.after.get(label)
+    if probe is None or gathered.knowledge is None:
+        return None
+    return migration(gathered.knowledge.knowledge, probe.knowledge, str(probe.path))
 
 
 def _shares(gathered: Gathered, comparison: Comparison) -> Shares | None:
     if gathered.knowledge:
-        return noise.category_shares(((k.fact, k.category) for k in gathered.knowledge.knowledge), "probe")
+        return noise.knowledge_shares(gathered.knowledge.knowledge)
     scored = zip(comparison.facts, comparison.categories, strict=True)
     return noise.category_shares(((fact, c) for fact, c in scored if c is not None), "scored facts")
 

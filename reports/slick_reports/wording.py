@@ -49,6 +49,19 @@ def estimate_percent(estimate: Estimate | None) -> str:
     return f"{percent(estimate.value)} {percent_interval(estimate.interval)}" if estimate else NONE
 
 
+def expected(value: float, *, whole: bool = False) -> str:
+    """An expected number of facts: "31.3", "<0.1" for a little of one; "31" where counts are whole numbers."""
+    if whole:
+        return count(value)
+    text = f"{value:,.1f}"
+    return "<0.1" if value > 0 and text == "0.0" else text
+
+
+def decimal(value: float) -> str:
+    """A mean number of facts over seeds: "31.3"; "31" where it is a whole number."""
+    return f"{value:,.0f}" if value == round(value) else expected(value)
+
+
 def count(value: float, runs: int = 1) -> str:
     """A number of facts: "1,204"; with a decimal where it is a mean over several runs: "31.3"."""
     return f"{value:,.1f}" if runs > 1 else f"{round(value):,}"

@@ -18,6 +18,7 @@ from slick_reports.numbers import Report
 from slick_reports.report import build_report
 from slick_reports.text import short
 from slick_reports.wording import percent, percent_interval, points, points_interval
+from slick_reports.wrong import TOLD, Kind
 
 if TYPE_CHECKING:
     from conftest import Lab, Study
@@ -26,7 +27,7 @@ VOID = {"meta", "br", "img", "link", "input", "hr"}
 ALLOWED = {
     *("html", "head", "meta", "title", "style", "body", "main", "header", "section", "aside", "nav", "figure"),
     *("figcaption", "h1", "h2", "h3", "p", "ul", "li", "dl", "dt", "dd", "div", "span", "strong", "a", "bdi", "code"),
-    *("pre", "table", "thead", "tbody", "tr", "th", "td", "details", "summary"),
+    *("script", "pre", "table", "thead", "tbody", "tr", "th", "td", "details", "summary"),
     *("svg", "desc", "g", "line", "text", "circle", "path", "rect"),
 }
 
@@ -78,7 +79,7 @@ def page(report: Report) -> Page:
 
 
 def test_the_page_is_well_formed_and_holds_no_unforeseen_element(page: Page) -> None:
-    """Every element is closed in order; there is no script, no image, no form, nothing from elsewhere."""
+    """Every element is closed in order; there is no image, no form, nothing from elsewhere, and one script."""
     assert page.open == []
     assert page.tags <= ALLOWED
 
@@ -104,14 +105,16 @@ def test_links_within_the_page_lead_somewhere(page: Page) -> None:
             assert set(value.split()) <= set(ids)
 
 
-def test_the_policy_allows_this_style_and_nothing_else(report: Report) -> None:
-    """The hash is that of the style element's very text."""
+def test_the_policy_allows_this_style_and_this_script_and_nothing_else(report: Report) -> None:
+    """The hashes are those of the elements' very texts."""
     text = html.render(report)
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    (code,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest, script = (base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (style, code))
     policy = next(v for _, n, v in Page(text).attributes if n == "content" and "default-src" in v)
     assert policy == (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src 'none'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src 'sha256-{digest}'; script-src 'sha256-{script}'; img-src 'none'; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 
@@ -159,15 +162,17 @@ def test_a_difference_that_excludes_0_is_marked_for_eye_and_ear(report: Report, 
     assert "(the interval excludes 0)" in fell[5]
 
 
-def test_every_lost_and_gained_fact_is_listed_with_both_answers(report: Report, page: Page) -> None:
+def test_every_lost_gained_and_still_wrong_fact_is_listed_with_both_answers(report: Report, page: Page) -> None:
     """In lists that open without a script."""
-    flips = [flip for arm in report.arms for flip in (*arm.lost, *arm.gained)]
-    listed = [cells for cells in page.cells if cells[0] in set(Category) and len(cells) in (6, 7) and "?" in cells[2]]
+    lists = [flips for arm in report.arms for flips in (arm.lost, arm.gained, arm.still_wrong)]
+    flips = [flip for flips in lists for flip in flips[: html.LIST_LIMIT]]
+    listed = [cells for cells in page.cells if cells[0] in set(Category) and len(cells) in (7, 8) and "?" in cells[2]]
     assert len(listed) == len(flips)
     for cells, flip in zip(listed, flips, strict=True):
         assert cells[:5] == [flip.category, flip.fact.relation, flip.fact.question, flip.fact.answers[0], flip.before]
         assert all(answer in cells[5] for answer in flip.after)
-    assert sum(tag == "details" for tag, _, _ in page.attributes) == 0
+        assert cells[6] == TOLD[Kind(flip.kind)]
+    assert ("details", "open", "") not in page.attributes
     assert "details" in page.tags
 
 
@@ -231,7 +236,13 @@ def test_hostile_text_is_shown_and_does_nothing(hostile: list[Path], hostile_tex
     assert page.open == []
     assert page.tags <= ALLOWED
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
-    assert "<script" not in text.lower()
+    # One block of data and one script, both ours; what else was written as one is text.
+    assert [value for tag, name, value in page.attributes if tag == "script"] == [
+        "application/json",
+        "facts-data",
+        "flips",
+    ]
+    assert text.lower().count("<script") == 2
     for hostile_text in hostile_texts:
         assert short(hostile_text.strip()) in page.text
     assert "<img src=x onerror=alert(2)>" in page.text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slick.facts import Fact
-from slick.knowledge import Category, Knowledge
+from slick.knowledge import Category, Chances, Knowledge
 from slick.statistics import tango, wilson
 from slick_reports import noise
 from slick_reports.arms import group_arms
@@ -105,3 +105,28 @@ def test_category_shares_count_each_fact_once() -> None:
 def test_no_categories_are_no_shares() -> None:
     """There is nothing to draw."""
     assert noise.category_shares([], "probe") is None
+
+
+def test_exact_probes_give_expected_shares() -> None:
+    """A fact that samples call Unknown with chance u counts u there: Σu, and not a hard count."""
+    near = [
+        Knowledge(Fact.create(f"Q{i}?", ["a"], relation="r"), 0, 10, chances=Chances((p,) * 10))
+        for i, p in enumerate([0.002, 0.004, 0.006])
+    ]
+    shares = noise.knowledge_shares([*near, near[0]])
+    assert shares is not None
+    u = sum(k.u or 0.0 for k in near)
+    assert shares.expected
+    assert [x.n for x in shares.categories] == [0, 0, pytest.approx(3 - u), pytest.approx(u)]
+    assert shares.categories[3].share == wilson(shares.categories[3].n, 3)
+    assert shares.relations["r"] == tuple(x.n for x in shares.categories)
+    assert noise.knowledge_shares([]) is None
+
+
+def test_sampled_probes_give_whole_counts() -> None:
+    """As `category_shares` has them."""
+    knowledge = [known(0, 10, 5), known(1, 0, 0)]
+    shares = noise.knowledge_shares(knowledge)
+    assert shares == noise.category_shares(((k.fact, k.category) for k in knowledge), "probe")
+    assert shares is not None
+    assert not shares.expected

@@ -22,10 +22,13 @@ def report(study: Study) -> Report:
     return build_report(study.runs, knowledge=study.probe)
 
 
-@pytest.mark.parametrize("suffix", [".md", ".json"])
+@pytest.mark.parametrize("suffix", [".md", ".json", ".xml"])
 def test_the_report_is_the_one_on_file(small_study: Study, suffix: str) -> None:
     """To renew the files after a wanted change: SLICK_GOLD=1 make test, and read the difference."""
-    made = write_report(build_report(small_study.runs, knowledge=small_study.probe), Path("report.html"))
+    skill = {fact.id: [1.0, 0.5, 0.0][i % 3] for i, fact in enumerate(small_study.lab.facts)}
+    after = small_study.lab.probe("after", of="half-0", skill=skill)
+    report = build_report(small_study.runs, knowledge=small_study.probe, after=[after], margin=0.05)
+    made = write_report(report, Path("report.html"), junit=Path("report.xml"))
     text = next(path for path in made if path.suffix == suffix).read_text(encoding="utf-8")
     gold = GOLD / f"report{suffix}"
     if os.environ.get("SLICK_GOLD"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slick.cli import run
-from slick.errors import EXIT_INPUT, EXIT_PASS
+from slick.errors import EXIT_INCONCLUSIVE, EXIT_INPUT, EXIT_PASS, EXIT_QUALITY
 
 if TYPE_CHECKING:
     from conftest import Lab, Study
@@ -55,6 +55,10 @@ def test_options_reach_the_report(lab: Lab, tmp_path: Path, capsys: pytest.Captu
         (["base", "a-0", "--label", "mine"], "--label: expected RUN=LABEL, found 'mine'"),
         (["base", "a-0", "--knowledge", "base"], "holds no knowledge"),
         (["base", "a-0", "--out", "report.pdf"], "expected a name that ends in .html"),
+        (["base", "a-0", "--margin", "0"], "--margin: found 0 points"),
+        (["base", "a-0", "--exit-code"], "--exit-code: needs a verdict to go by"),
+        (["base", "a-0", "--training-set", "a"], "--training-set: expected ARM=PATH, found 'a'"),
+        (["base", "a-0", "--after", "probe"], "needs the probe of the base model as well"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(
@@ -77,6 +81,29 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert told in " ".join(printed.err.split())
     assert "Traceback" not in printed.err
     assert not list(lab.root.glob("report.*"))
+
+
+@pytest.mark.parametrize(("missed", "code"), [(0, EXIT_PASS), (20, EXIT_QUALITY), (3, EXIT_INCONCLUSIVE)])
+def test_the_exit_code_is_the_verdicts_where_asked_for(
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str], missed: int, code: int
+) -> None:
+    """The verdict comes first; without --exit-code a report that could be made is a success."""
+    runs = [str(lab.score("base")), str(lab.score("tuned", lab.wrong_on(*range(missed))))]
+    arguments = [
+        "report",
+        *runs,
+        "--out",
+        str(tmp_path / "r.html"),
+        "--margin",
+        "9",
+        "--junit",
+        str(tmp_path / "r.xml"),
+    ]
+    assert run([*arguments, "--exit-code"]) == code
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "all facts, against before:" in printed
+    assert str(tmp_path / "r.xml") in printed
+    assert run(arguments) == EXIT_PASS
 
 
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:

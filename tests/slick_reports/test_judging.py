@@ -1,0 +1,104 @@
+"""The verdict of a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slick.errors import InputError
+from slick.facts import Fact
+from slick_reports.judging import check_margin
+from slick_reports.numbers import Judged
+from slick_reports.report import build_report
+
+if TYPE_CHECKING:
+    from conftest import Lab, Study
+
+
+def judged(runs: list[Path], margin: float, **options: object) -> Judged:
+    found = build_report(runs, margin=margin, **options).verdict  # type: ignore[arg-type]
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def wide(lab: Lab) -> Lab:
+    """400 facts of a subject each, so that a small margin can be defended."""
+    lab.facts = [Fact.create(f"Q{i}?", [f"A{i}"], relation="r", subject=f"S{i}") for i in range(400)]
+    return lab
+
+
+def test_no_loss_passes(wide: Lab) -> None:
+    """One sentence: verdict, facts, against what, figures; and which margin would end it."""
+    found = judged([wide.score("base", wide.wrong_on(0)), wide.score("tuned", wide.wrong_on(1))], 0.05)
+    assert found.outcome == "PASS"
+    assert found.sentence == (
+        "PASS: all facts, against before: in “tuned” a drop of 5.0 points or more is ruled out "
+        "(0.0 points, 90 % interval −0.9 to +0.9, n = 400)."
+    )
+    (only,) = found.verdicts
+    assert (only.arm, only.against, only.group, only.outcome) == ("tuned", "before", "all", "PASS")
+    assert "against before: " in only.sentence
+    (turn,) = found.turns
+    assert "it would no longer PASS with a margin of 0.9 points or less." in turn
+    assert only.passes_from == pytest.approx(0.00886, abs=1e-5)
+
+
+def test_a_large_loss_fails(wide: Lab) -> None:
+    """And the margins at which it would not are named."""
+    found = judged([wide.score("base"), wide.score("tuned", wide.wrong_on(*range(80)))], 0.05)
+    assert found.outcome == "FAIL"
+    assert "FAIL: all facts, against before: “tuned” lost more than 5.0 points (−20.0 points" in found.sentence
+    assert "it would PASS with a margin above 23.5 points, and no longer FAIL with a margin of" in found.turns[0]
+
+
+def test_what_is_open_says_what_would_settle_it(wide: Lab) -> None:
+    """A margin, or more facts."""
+    found = judged(
+        [wide.score("base", wide.wrong_on(*range(40))), wide.score("t", wide.wrong_on(*range(25, 70)))], 0.02
+    )
+    assert found.outcome == "INCONCLUSIVE"
+    assert "is neither shown nor ruled out" in found.sentence
+    assert any("facts in all would settle it." in turn for turn in found.turns)
+    assert any("no margin makes it FAIL" in turn for turn in found.turns)
+
+
+def test_the_control_is_what_arms_are_judged_against(study: Study) -> None:
+    """It is not judged itself; PASS needs every arm."""
+    found = judged(study.runs, 0.03, knowledge=study.probe)
+    assert [v.arm for v in found.verdicts] == ["half", "unknown"]
+    assert {v.against for v in found.verdicts} == {"known"}
+    assert {v.group for v in found.verdicts} == {"Known"}
+    assert found.outcome == "FAIL"
+    assert "against the control “known”: 2 of 2 arms lost more than 3.0 points (lowest “unknown”:" in found.sentence
+    assert found.verdicts[1].estimate is not None
+    report = build_report(study.runs, knowledge=study.probe)
+    row = report.arms[2].group("Known")
+    assert row is not None
+    assert found.verdicts[1].estimate.interval == row.against_control.interval if row.against_control else False
+
+
+def test_a_control_alone_is_judged_against_before(lab: Lab) -> None:
+    """There is nothing else to judge."""
+    found = judged([lab.score("base"), lab.arm("a", 0)], 0.5, control="a")
+    assert [(v.arm, v.against) for v in found.verdicts] == [("a", "before")]
+
+
+def test_an_undefined_interval_settles_nothing(lab: Lab) -> None:
+    """One fact under several seeds."""
+    lab.facts = lab.facts[:1]
+    runs = [lab.arm("a", seed, lab.wrong_on(0)) for seed in range(2)]
+    found = judged([lab.score("base"), *runs], 0.02)
+    assert found.outcome == "INCONCLUSIVE"
+    assert "undefined" in found.sentence
+    assert found.turns == ()
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.1, 1.0, 2.0, float("nan")])
+def test_a_margin_that_cannot_be_is_refused(margin: float) -> None:
+    """None is no margin at all."""
+    with pytest.raises(InputError, match=r"--margin: found .* expected more than 0 and less than 100"):
+        check_margin(margin)
+    check_margin(None)
