@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,35 @@ def test_asked_for_checkpoints_stay(tuning: Callable[..., Tuning], tmp_path: Pat
     check_model(str(tmp_path / "run" / "checkpoints" / "checkpoint-4"))
 
 
+def test_a_set_mixed_for_another_model_is_refused(
+    tuning: Callable[..., Tuning], tiny_model: Path, tmp_path: Path, data: TrainingSet
+) -> None:
+    """What another model knows says nothing of this one; on demand it is trained on, and the record says so."""
+    from slick.provenance import fingerprint
+
+    base = fingerprint(str(tiny_model))
+
+    def mixed_for(model: Mapping[str, Any]) -> Tuning:
+        return tuning(data=replace(data, recipe={"knowledge": {"model": model}}), flags={"max_steps": 1})
+
+    other = mixed_for({**base, "name": "other", "weights": "0" * 64})
+    with pytest.raises(InputError, match=r"holds the knowledge of other .*--allow-mismatch"):
+        tune(other, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    record = tune(replace(other, allow_mismatch=True), tmp_path / "run")
+    assert "holds the knowledge of other" in record["notes"][0]
+    assert tune(mixed_for(base), tmp_path / "own")["notes"] == []
+
+
+def test_steps_of_as_many_rows_are_one_arm(tuning: Callable[..., Tuning]) -> None:
+    """How a step is shared out over micro-batches does not decide the arm; how many rows it has does."""
+    keys = [
+        tuning(f"gradient_accumulation_steps={n}", flags={"per_device_train_batch_size": rows}).arm_key()
+        for n, rows in ((1, 8), (2, 4), (2, 8))
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_seeds_of_one_recipe_are_one_arm(tuning: Callable[..., Tuning], tmp_path: Path, data: TrainingSet) -> None:
     """Runs that differ in the seeds of mix and training have one arm key; another recipe or rate has another."""
     recipe = {
@@ -316,6 +346,8 @@ def test_seeds_of_one_recipe_are_one_arm(tuning: Callable[..., Tuning], tmp_path
     # Which Known facts are drawn is the seed's chance; how many rows are Unknown is the recipe's choice.
     drawn = [key(0, counts={"P17": {**counts, **changed}}) for changed in ({}, {"HighlyKnown": 5, "MaybeKnown": 3})]
     assert drawn[0] == drawn[1] != key(0, counts={"P17": {**counts, "HighlyKnown": 5, "Unknown": 9}})
+    described = [key(0, description=of) for of in ({"unknown": 0.5}, {"unknown": 0.5, "weights": {"Unknown": 0}})]
+    assert described[0] != described[1]
     others = {key(0, recipe="natural"), key(0, flags={"learning_rate": 1e-4}), key(0), tuning().arm_key()}
     assert len(others) == 4
     assert tuning(lora=LoRA()).arm_key() != tuning().arm_key()
