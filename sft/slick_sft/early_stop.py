@@ -51,9 +51,10 @@ class Stop:
         # The last step of an epoch need not land on a whole number.
         if best is None or measured[-1].epoch - best.epoch < self.patience - 1e-6:
             return ""
+        since = "an epoch" if self.patience == 1 else f"{self.patience} epochs"
         return (
-            f"dev accuracy was best at epoch {best.epoch:g} ({best.share(DEV):.1%}), {self.patience} epochs before "
-            f"epoch {measured[-1].epoch:g}"
+            f"dev accuracy was best at epoch {best.epoch:g} ({best.share(DEV):.1%}), {since} before epoch "
+            f"{measured[-1].epoch:g}"
         )
 
 

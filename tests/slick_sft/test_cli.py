@@ -187,6 +187,45 @@ def test_tune_shows_its_notes(tiny_model: Path, tmp_path: Path, capsys: pytest.C
     assert "Tuning own: 100%" in err
 
 
+def test_tune_watches_a_mix(probe: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The training rows of a mix are asked by themselves, dev decides EARLY_STOP, and both are printed."""
+    mixed, tuned = tmp_path / "set", tmp_path / "run"
+    common = ["mix", "--knowledge", str(probe), "--split", "train", "--unknown", "0.5", "--out", str(mixed)]
+    assert run(common) == 0
+    capsys.readouterr()
+    flags = ["--max-steps", "4", "--batch-size", "4", "--learning-rate", "1e-3", "--device", "cpu"]
+    flags += ["--watch", f"dev={probe}", "--watch-rows", "0", "--stop", "best-dev", "--patience", "1"]
+    assert run(["tune", "--model", str(tiny_model), "--data", str(mixed), "--out", str(tuned), *flags]) == 0
+    out, _ = said(capsys)
+    assert "fitted at the end: 0% of Known and 0% of Unknown training rows, of " in out
+    assert "EARLY_STOP: the base model, before any step, with 0 of 30 dev facts right" in out
+    assert "stopped by best-dev: dev accuracy was best at epoch 0 (0.0%), an epoch before epoch 1" in out
+    assert out.splitlines()[-1] == str(tuned / "model")
+    assert not (tuned / "early_stop").exists()
+    assert len((tuned / "dynamics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--watch", "dev"], "--watch dev: expected NAME=KNOWLEDGE"),
+        (["--stop", "best-dev"], "--stop best-dev: needs the facts that decide"),
+        (["--no-dynamics", "--watch-steps", "2"], "--no-dynamics measures nothing"),
+        (["--no-dynamics", "--watch", "dev=none"], "none: no such file"),
+    ],
+)
+def test_tune_refuses_to_watch_what_it_cannot(
+    tiny_model: Path, tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong watch exits with 2 and writes nothing."""
+    data = tmp_path / "own.jsonl"
+    data.write_text('{"prompt": "a", "completion": "b"}\n')
+    common = ["tune", "--model", str(tiny_model), "--data", str(data), "--out", str(tmp_path / "run")]
+    assert run([*common, *arguments]) == 2
+    assert message in said(capsys)[1]
+    assert not (tmp_path / "run").exists()
+
+
 def test_lab_build_grows_an_organism_on_given_facts(
     tiny_facts: list[Fact], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
