@@ -50,17 +50,14 @@ class DatasetDirectory(Source):
         """As `Source.write`, a directory; other splits are copied as they are."""
         import shutil
 
-        from datasets import Dataset
+        from datasets import Dataset, Value
 
         data = _load(self.path / self.split if self.split else self.path)
         table = _edited_table(data.with_format("arrow")[:], edits)
-        features = data.features
-        if WEIGHT in table.column_names and WEIGHT not in features:
-            from datasets import Value
-
-            features = type(features)({**features, WEIGHT: Value("float64")})
-        changed = Dataset(table.cast(features.arrow_schema), info=data.info.copy(), split=data.split)
-        changed.info.features = features
+        info = data.info.copy()
+        if WEIGHT in table.column_names and WEIGHT not in info.features:
+            info.features[WEIGHT] = Value("float64")
+        changed = Dataset(table.cast(info.features.arrow_schema), info=info, split=data.split)
         if self.split:
             shutil.copytree(self.path, out, dirs_exist_ok=True)
             shutil.rmtree(out / self.split)
