@@ -73,7 +73,7 @@ def _sentence(judgement: Judgement, group: str, name: str) -> str:
     what = {
         Outcome.PASS: f"in {who} a drop of {margin} or more is ruled out",
         Outcome.FAIL: f"{who} lost more than {margin}",
-        Outcome.INCONCLUSIVE: f"in {who} a drop of {margin} is neither shown nor ruled out",
+        Outcome.INCONCLUSIVE: f"in {who} a drop of {margin} is not settled",
     }[outcome]
     return f"{outcome}: {_what(group)}, against {name}: {what} ({figures})."
 

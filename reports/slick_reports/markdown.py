@@ -125,7 +125,6 @@ def _arm(arm: ArmNumbers, report: Report, stem: str) -> list[str]:
         f"## {escape(arm.label)}{' (control)' if arm.is_control else ''}",
         _training(arm),
         table(header, rows),
-        *_flips("Lost", arm.lost, arm, stem),
         *_migration(arm),
         *_flips("Lost", arm.lost, arm, stem),
         *_flips("Gained", arm.gained, arm, stem),

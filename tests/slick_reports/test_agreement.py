@@ -281,7 +281,9 @@ def test_sentences_are_the_jsons(page: Tables, report: Report, document: Any) ->
 
 
 def test_the_markdown_says_the_same(report: Report, document: Any) -> None:
-    """Each of the JSON's rows stands in its tables."""
+    """Each of the JSON's rows stands in its tables, and every list of facts once."""
+    headings = re.findall("^### (Lost|Gained|Still wrong)", markdown.render(report), re.MULTILINE)
+    assert headings == ["Lost", "Gained", "Still wrong"] * len(document["arms"])
     rows = {
         tuple(unsigned(cell.strip()) for cell in line.strip("|").split(" | "))
         for line in markdown.render(report).split("\n")

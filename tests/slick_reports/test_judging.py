@@ -60,7 +60,7 @@ def test_what_is_open_says_what_would_settle_it(wide: Lab) -> None:
         [wide.score("base", wide.wrong_on(*range(40))), wide.score("t", wide.wrong_on(*range(25, 70)))], 0.02
     )
     assert found.outcome == "INCONCLUSIVE"
-    assert "is neither shown nor ruled out" in found.sentence
+    assert "in “t” a drop of 2.0 points is not settled" in found.sentence
     assert any("facts in all would settle it." in turn for turn in found.turns)
     assert any("no margin makes it FAIL" in turn for turn in found.turns)
 
