@@ -66,7 +66,7 @@ class LinearWeights:
     def of(self, k: Knowledge) -> float | None:
         """None where the measure was not taken: the two-stage probe samples only where no greedy answer is right."""
         p = k.p_greedy if self.measure == "p_greedy" else k.p_sampled
-        return None if p is None else max(0.0, float(self.constant) + float(self.slope) * p)
+        return None if p is None else float(self.constant) + float(self.slope) * p
 
     def problems(self) -> list[str]:
         if min(self.constant, self.constant + self.slope) >= 0:

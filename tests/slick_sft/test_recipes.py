@@ -364,6 +364,15 @@ def test_extra_rows_ask_no_question_again() -> None:
         mix([*world, *twins], Recipe(category=Category.HIGHLY_KNOWN, replay=Extra(9, "HighlyKnown")), 0)
 
 
+def test_what_is_taken_out_of_the_mix_may_be_put_on_top() -> None:
+    """Rows on top stay, though their category is taken out of the mix; it is the very rows of the mix that go."""
+    recipe = Recipe(without=(Category.HIGHLY_KNOWN,), replay=Extra(5, "HighlyKnown"))
+    rows = mix(WORLD, recipe, 0)
+    assert Counter(row.role for row in rows if row.knowledge.category is Category.HIGHLY_KNOWN) == {Role.REPLAY: 5}
+    kept = [row for row in mix(WORLD, Recipe(), 0) if row.knowledge.category is not Category.HIGHLY_KNOWN]
+    assert [row for row in rows if row.role is Role.MIX] == kept
+
+
 def test_every_relation_that_is_short_of_extra_rows_is_named() -> None:
     """Replay and patch say together which relations are short, by how many rows, and how many there could be."""
     world = probed({"A": (5, 4, 4, 4), "B": (9, 4, 4, 4), "C": (99, 99, 99, 4)})
