@@ -51,6 +51,7 @@ def test_it_holds_what_would_be_missed_late(names: set[str]) -> None:
     assert {"slick_tasks/lab_data/organism/model.safetensors", "slick_tasks/lab_data/organism/tokenizer.json"} <= names
     assert len([name for name in names if name.startswith("slick_tasks/yaml/") and name.endswith(".yaml")]) == 117
     assert "slick/data/entityquestions.sha256.json" in names
+    assert "slick_sft/configs/fsdp.yaml" in names
 
 
 def test_it_holds_neither_tests_nor_caches(names: set[str]) -> None:

@@ -152,7 +152,10 @@ def test_mix_then_tune_then_score(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "qlora"], "--method qlora: expected full or lora"),
+        (["--method", "prefix"], "--method prefix: expected full, lora or qlora"),
+        (["--method", "qlora", "--device", "cpu"], "--method qlora: needs a GPU, and the device is cpu"),
+        (["--distill", "-1"], "--distill -1.0: expected 0 (no distillation) or more"),
+        (["--distill", "1"], "does not say which of its rows the base model knows"),
         (["--epochs", "1", "--max-steps", "1"], "--epochs and --max-steps: give one of them"),
         (["--learning-rate", "0"], "a rate of 0 trains nothing"),
         (["--set", "learnin_rate=1"], "did you mean learning_rate?"),

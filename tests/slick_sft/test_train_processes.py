@@ -35,6 +35,31 @@ record = tune(pickle.loads(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), c
 print("told", record["processes"], record["steps"])
 """
 
+# accelerate shards on GPUs only. What it does there is done here by hand, on two CPU processes.
+SHARDED = """
+import json, pickle, sys
+from pathlib import Path
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from slick_sft.checkpoints import check_weights
+from slick_sft.trainer import build_trainer
+
+tuning = pickle.loads(Path(sys.argv[1]).read_bytes())
+trainer, _ = build_trainer(
+    tuning.model, tuning.data, dict(tuning.arguments), checkpoints=Path(sys.argv[2]), cpu=True
+)
+mesh = init_device_mesh("cpu", (2,))
+for block in trainer.model.model.layers:
+    fully_shard(block, mesh=mesh)
+fully_shard(trainer.model, mesh=mesh)
+trainer.accelerator.prepare = lambda *prepared, **_: prepared if len(prepared) > 1 else prepared[0]
+trainer.train()
+check_weights(trainer.model, 1)
+assert type(trainer.model.lm_head.weight).__name__ == "DTensor"
+if trainer.args.process_index == 0:
+    print(json.dumps([entry["loss"] for entry in trainer.state.log_history if "loss" in entry]))
+"""
+
 
 def in_two(script: Sequence[str | Path], **variables: str) -> subprocess.CompletedProcess[str]:
     """Two processes of a script or module, as torchrun starts them."""
@@ -153,6 +178,20 @@ def test_an_error_is_printed_once(tiny_model: Path, tmp_path: Path) -> None:
     assert done.stderr.count("slick: error:") == 1
     assert "absent.jsonl: no such file or directory" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_sharded_weights_train_as_whole_ones(
+    tuning: Callable[..., Tuning], uneven: TrainingSet, tmp_path: Path
+) -> None:
+    """With every weight spread over two processes (FSDP 2) the losses are those of one process with twice the rows."""
+    flags = {"max_steps": 4, "per_device_train_batch_size": 4}
+    this = tuning("logging_steps=1", "save_strategy=no", flags=flags, data=uneven, watch=None)
+    (tmp_path / "process.py").write_text(SHARDED)
+    (tmp_path / "tuning").write_bytes(pickle.dumps(this))
+    done = in_two([tmp_path / "process.py", tmp_path / "tuning", tmp_path / "none"])
+    assert done.returncode == 0, done.stderr
+    alone = tune(device_rows(this, 8), tmp_path / "one")
+    assert json.loads(done.stdout) == pytest.approx([entry["loss"] for entry in alone["loss"]], rel=1e-4)
 
 
 def test_sharding_needs_gpus(tuning: Callable[..., Tuning], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
