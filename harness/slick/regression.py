@@ -230,27 +230,29 @@ def wild_cluster_p(
     weights = np.sign(values) * np.sqrt(np.abs(values))
     rng = np.random.default_rng(seed)
     drawn = rng.choice(weights, (draws, len(clusters)))
-    spread = np.empty((draws, len(y)))
-    for g, rows in enumerate(clusters):
-        spread[:, rows] = drawn[:, [g]]
     maker = np.eye(len(y)) - x @ bread @ x.T
-
-    def statistics(outcomes: Floats, i: int) -> Floats:
-        """|t| of coefficient i for every row of outcomes."""
-        fits, residuals = outcomes @ x @ bread[:, i], outcomes @ maker
-        scores = [residuals[:, rows] @ part @ bread[:, i] for part, rows in zip(adjusted, clusters, strict=True)]
-        found: Floats = np.abs(fits) / np.sqrt(np.maximum(np.sum(np.square(scores), axis=0), 1e-300))
-        return found
-
     chances = []
     for i in range(x.shape[1]):
         others = np.delete(x, i, axis=1)
         fitted = others @ np.linalg.lstsq(others, y, rcond=None)[0]
-        seen = float(statistics(y[None, :], i)[0])
-        made = statistics(fitted + spread * (y - fitted), i)
+        # The coefficient, and each cluster's part of its error, as weights of the outcomes.
+        parts = [maker[:, rows] @ part @ bread[:, i] for part, rows in zip(adjusted, clusters, strict=True)]
+        linear = np.column_stack([x @ bread[:, i], *parts])
+        # A draw turns all residuals of a cluster alike, so that only their sums count.
+        turned = np.array([(y - fitted)[rows] @ linear[rows] for rows in clusters])
+        seen = float(_t_statistics(y[None] @ linear)[0])
+        made = _t_statistics(fitted @ linear + drawn @ turned)
         # The data themselves are one of the draws, so that no p-value is 0.
         chances.append((1 + int((made >= seen * (1 - 1e-9)).sum())) / (1 + draws))
     return chances, "Webb" if few else "Rademacher"
+
+
+def _t_statistics(found: Floats) -> Floats:
+    """|t| of each row: the coefficient, then the clusters' parts of its error."""
+    import numpy as np
+
+    values: Floats = np.abs(found[:, 0]) / np.sqrt(np.maximum((found[:, 1:] ** 2).sum(axis=1), 1e-300))
+    return values
 
 
 @dataclass(frozen=True, slots=True)

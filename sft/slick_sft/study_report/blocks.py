@@ -58,12 +58,13 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim of the paper's (or, where `paper` says so, one that the paper could not make), and what is found here."""
+    """A claim of the paper's, or of ours where the paper could not make it, and what is found here."""
 
     claim: str
     paper: str
     here: str
     finding: Finding
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def _claims(against: dict[str, Compared]) -> list[Claim]:
             Claim(
                 "The set of MaybeKnown facts gives the best accuracy of the single categories at EARLY_STOP.",
                 "43.6 % against 40.5, 39.2 and 37.5",
-                "; ".join(f"{name} {said(estimate)}" for name, (estimate, _, _) in told.items()) + " below or above it",
+                "; ".join(f"{name} {said(estimate)}" for name, (estimate, _, _) in told.items()) + ", each less it",
                 _best([estimate for estimate, _, _ in told.values()], [stands for _, _, stands in told.values()]),
             )
         )

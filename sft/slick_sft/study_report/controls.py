@@ -21,7 +21,6 @@ from slick_sft.study_report.blocks import (
     points,
     row,
     said,
-    share_said,
 )
 from slick_sft.study_report.data import ALL, KNOWN_FACTS, STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
 from slick_sft.study_report.measures import accuracy, difference
@@ -97,8 +96,13 @@ def _ratio(estimate: Estimate | None) -> Cell:
         return Cell(wording.NONE)
     if estimate.interval is None:
         return Cell(wording.UNDEFINED)
-    low, high = (f"{100 * x:.0f}" for x in (estimate.interval.low, estimate.interval.high))
-    return Cell(f"{100 * estimate.value:.0f} %", f"[{low}, {high}]")
+    value, low, high = (_whole(x) for x in (estimate.value, estimate.interval.low, estimate.interval.high))
+    return Cell(f"{value} %", f"[{low}, {high}]")
+
+
+def _whole(share: float) -> str:
+    """A share in whole percent; it may be negative."""
+    return f"{100 * share:.0f}".replace("-", "−")
 
 
 def _table(rows: list[tuple[Cell, ...]], group: str, *, published: bool) -> Table:
@@ -128,8 +132,8 @@ def _steps(
     elif told.interval is None:
         share_told = "D_Known's advantage may be 0, so what share of it is only fewer steps is undefined"
     else:
-        low, high = (f"{100 * x:.0f}" for x in (told.interval.low, told.interval.high))
-        share_told = f"{100 * told.value:.0f} % ({low} to {high}) of D_Known's advantage is only fewer steps"
+        value, low, high = (_whole(x) for x in (told.value, told.interval.low, told.interval.high))
+        share_told = f"{value} % ({low} to {high}) of D_Known's advantage is only fewer steps"
     return [
         f"{share_name(share)} Unknown: D and its control took {counts[0]} and {counts[1]} steps, D_Known {counts[2]}; "
         f"on Known facts at CONVERGENCE {share_told}."
@@ -149,6 +153,7 @@ def _claims(shares: list[float], data: dict[str, Any]) -> list[Claim]:
                     "not run",
                     said(figures["control_minus_d"]),
                     found(figures["control_minus_d"], "rose"),
+                    ours=True,
                 )
             )
         if figures["d_known"] is not None:
@@ -163,10 +168,3 @@ def _claims(shares: list[float], data: dict[str, Any]) -> list[Claim]:
                 )
             )
     return claims
-
-
-def summary(section: Section) -> str:
-    """One sentence for the head of the report; "" where the section is missing."""
-    of = section.data.get(KNOWN_FACTS, {}).get(CONVERGENCE, {})
-    told = [f"{name} {share_said(e)}" for name, figures in of.items() if (e := figures.get("control")) is not None]
-    return f"The control, Known facts at CONVERGENCE: {'; '.join(told)}." if told else ""

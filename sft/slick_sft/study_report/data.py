@@ -15,7 +15,8 @@ from slick.facts import Fact
 from slick.files import mapping_of, read_json
 from slick.knowledge import CATEGORIES, KNOWN, Category
 from slick_reports.inputs import read_scored
-from slick_sft.dynamics import Measurement, read_dynamics
+from slick_sft.dynamics import DYNAMICS, Measurement, read_dynamics
+from slick_sft.formats import RECIPE
 from slick_sft.recipe import IDK, ZERO_WEIGHT, Recipe
 from slick_sft.recipe_file import recipe_of
 from slick_sft.study.jobs import BASE, CONVERGENCE, EARLY_STOP, SCORED, SCORES
@@ -115,6 +116,7 @@ class Study:
         self.variants = self._variants()
         self._asked: dict[str, Asked] = {}
         self._answers: dict[Path, Answers] = {}
+        self._rows: dict[Path, dict[Category, int]] = {}
         self._dynamics: dict[Path, list[Measurement]] = {}
 
     def _variants(self) -> dict[str, Variant]:
@@ -202,13 +204,15 @@ class Study:
     def dynamics(self, arm: Arm) -> list[Measurement]:
         """What was measured while an arm was trained, the base model's own figures first."""
         if arm.tuned not in self._dynamics:
-            self._dynamics[arm.tuned] = read_dynamics(arm.tuned)
+            self._dynamics[arm.tuned] = read_dynamics(arm.tuned / DYNAMICS)
         return self._dynamics[arm.tuned]
 
     def rows(self, arm: Arm) -> dict[Category, int]:
         """Training rows by category, as the set's recipe.json counts them."""
-        counts = mapping_of(mapping_of(read_json(arm.set / "recipe.json")).get("counts"))
-        return {c: sum(int(of.get(str(c), 0)) for of in counts.values()) for c in CATEGORIES}
+        if arm.set not in self._rows:
+            counts = mapping_of(mapping_of(read_json(arm.set / RECIPE)).get("counts"))
+            self._rows[arm.set] = {c: sum(int(of.get(str(c), 0)) for of in counts.values()) for c in CATEGORIES}
+        return self._rows[arm.set]
 
     @cached_property
     def version(self) -> str:

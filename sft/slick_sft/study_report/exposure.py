@@ -56,6 +56,7 @@ def section(study: Study) -> Section:
         "cannot be told of its model",
         f"rank correlation {wording.UNDEFINED if share is None else f'{share:.2f}'}; {_ends(groups)}",
         finding,
+        ours=True,
     )
     data = {"counts": counts, "rank_correlation": share}
     return Section(ID, TITLE, text, (table, Picture(caption, shares_chart(shares), key)), (claim,), data)

@@ -173,7 +173,9 @@ def _coefficient(fit: LinearModel, name: str) -> Cell:
         return Cell(wording.NONE)
     found = fit[name]
     told = wording.points_interval(found.interval)
-    if name == "b0" or found.interval is None:
+    if name == "b0":
+        return Cell(_signed(name, found.value), told.replace("+", ""))
+    if found.interval is None:
         return Cell(_signed(name, found.value), told)
     way = "fell" if found.interval.high < 0 else "rose" if found.interval.low > 0 else "open"
     return Cell(wording.points(found.value), told, "fell" if way == "fell" else "rose" if way == "rose" else "open")
@@ -220,10 +222,21 @@ def _claims(study: Study, fits: dict[str, LinearModel]) -> list[Claim]:
                     f"{wording.points(fit['b_kn'].value)} and {wording.points(fit['b_unk'].value)}"
                     for fit in (ood, test)
                 ),
-                Finding.OPEN,
+                _smaller(ood, test),
             )
         )
     return claims
+
+
+def _smaller(one: LinearModel, other: LinearModel) -> Finding:
+    """Whether both effects of `one` are nearer to 0, beyond both intervals; the reverse differs."""
+    ways = set()
+    for name in ("b_kn", "b_unk"):
+        a, b = one[name], other[name]
+        if a.interval is None or b.interval is None or a.interval.overlaps(b.interval):
+            return Finding.OPEN
+        ways.add(abs(a.value) < abs(b.value))
+    return Finding.OPEN if len(ways) > 1 else Finding.AGREES if True in ways else Finding.DIFFERS
 
 
 def _sign(interval: Interval | None, *, below: bool) -> Finding:

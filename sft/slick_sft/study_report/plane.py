@@ -92,5 +92,9 @@ def _claim(study: Study, full: Variant, lora: Variant, paths: dict[str, list[tup
             f"LoRA {wording.percent(kept[1])} %"
         )
     return Claim(
-        f"{full.recipe.name}: LoRA forgets less than full fine-tuning.", "not in the paper", told, found(gap, "rose")
+        f"{full.recipe.name}: LoRA forgets less than full fine-tuning.",
+        "not in the paper",
+        told,
+        found(gap, "rose"),
+        ours=True,
     )

@@ -94,18 +94,22 @@ def headline(study: Study, sections: Sequence[Section]) -> str:
     verdict = next((s.data["verdict"]["verdict"] for s in sections if s.id == early_stopping.ID and s.data), None)
     if verdict:
         margin = wording.points(early_stopping.MARGIN).removeprefix("+")
-        told += f" At EARLY_STOP, filtering loses nothing: {verdict} at a margin of {margin} points."
+        told += f" That filtering loses nothing at EARLY_STOP: {verdict} at a margin of {margin} points."
     return told
 
 
 def findings(sections: Sequence[Section]) -> tuple[str, ...]:
     """How many claims agree, and each that differs."""
     claims = [claim for section in sections for claim in section.claims]
-    counts = {finding: sum(claim.finding is finding for claim in claims) for finding in Finding}
-    told = ", ".join(f"{n} {finding}" for finding, n in counts.items())
-    found = [f"Of {len(claims)} claims, {told}."] if claims else []
-    differing = [claim for claim in claims if claim.finding is Finding.DIFFERS]
-    found += [f"Differs from the paper: {c.claim} There: {c.paper}. Here: {c.here}." for c in differing]
+    agree, differ, rest = (sum(claim.finding is finding for claim in claims) for finding in Finding)
+    found = []
+    if claims:
+        found.append(
+            f"Of {len(claims)} claims, {agree} agree with what is found here, {differ} differ, {rest} are open."
+        )
+    for claim in (claim for claim in claims if claim.finding is Finding.DIFFERS):
+        told = "Not as expected" if claim.ours else "Differs from the paper"
+        found.append(f"{told}: {claim.claim} {'' if claim.ours else f'There: {claim.paper}. '}Here: {claim.here}.")
     left_out = [section.title for section in sections if section.missing]
     if left_out:
         found.append(f"Left out, since it was not part of this study: {', '.join(left_out)}.")

@@ -95,10 +95,17 @@ def _table(study: Study, mixes: dict[float, Variant], measured: Found, split: st
     known = prior(study, split, ALL)
     note = (
         f"n = {n[ALL]:,} facts, of which {n[KNOWN_FACTS]:,} Known and {n['HighlyKnown']:,} HighlyKnown. Always giving "
-        f"a relation's commonest answer: {wording.percent(known)} % of all facts."
+        f"a relation's commonest answer: {wording.percent(known)} % of all facts. Answers that abstain: "
+        f"{_abstained(study, mixes, split)}."
     )
     where = "test facts" if here else "facts of relations that are never trained on"
     return Table(f"Accuracy in percent on {where}", tuple(header), tuple(rows), note=note)
+
+
+def _abstained(study: Study, mixes: dict[float, Variant], split: str) -> str:
+    base = float(study.base(split).abstained.mean())
+    tuned = [float(study.answers(v, stage, split).abstained.mean()) for v in mixes.values() for stage in STAGES]
+    return f"{wording.percent(base)} % of the base model's, at most {wording.percent(max(tuned))} % of a tuned one's"
 
 
 def _cells(of: dict[str, Estimate | None], published: float | None, *, paper_too: bool) -> list[Cell]:

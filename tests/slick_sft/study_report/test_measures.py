@@ -1,0 +1,110 @@
+"""slick_sft.study_report.measures: accuracies and differences over facts and seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from slick.statistics import Estimate, Interval, arm_share, seeds_difference, wilson
+from slick_sft.study_report.data import ALL, KNOWN_FACTS, TEST, Study
+from slick_sft.study_report.measures import (
+    accuracy,
+    base_accuracy,
+    clipped,
+    combined,
+    compared,
+    difference,
+    prior,
+    ratio,
+)
+
+Scores = NDArray[np.float64]
+
+
+def right(seeds: int, n: int, share: float, seed: int) -> Scores:
+    return (np.random.default_rng(seed).random((seeds, n)) < share).astype(float)
+
+
+def test_an_accuracy_is_the_arms_share(whole: Path) -> None:
+    """Of the group's facts, over both seeds."""
+    study = Study(whole)
+    variant = study.variants["unknown-50"]
+    mask = study.asked(TEST).mask(KNOWN_FACTS)
+    found = accuracy(study, variant, "convergence", TEST, KNOWN_FACTS)
+    assert found == arm_share(study.answers(variant, "convergence", TEST).right[:, mask])
+    assert base_accuracy(study, TEST, ALL) == wilson(int(study.base(TEST).right.sum()), 240)
+
+
+def test_the_answer_prior_is_that_of_the_commonest_answer(whole: Path) -> None:
+    """A third of the made-up facts share theirs."""
+    assert prior(Study(whole), TEST, ALL) == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_a_difference_pairs_facts_and_clusters_subjects(whole: Path) -> None:
+    """Two facts a subject: 119 degrees of freedom for the facts, and the value of the accuracies."""
+    study = Study(whole)
+    one, other = (study.variants[name] for name in ("unknown-100", "known-only"))
+    pair = compared(study, (one, "convergence"), (other, "convergence"), TEST, ALL)
+    assert pair is not None
+    assert pair.item_df == 119
+    values = [accuracy(study, v, "convergence", TEST, ALL) for v in (one, other)]
+    assert values[0] is not None
+    assert values[1] is not None
+    found = difference(study, (one, "convergence"), (other, "convergence"), TEST, ALL)
+    assert found is not None
+    assert found.value == pytest.approx(values[0].value - values[1].value)
+
+
+def test_the_base_model_is_a_fixed_control(whole: Path) -> None:
+    """It has no seeds: two seeds leave one degree of freedom to the run-to-run noise."""
+    study = Study(whole)
+    pair = compared(study, (study.variants["unknown-100"], "convergence"), None, TEST, ALL)
+    assert pair is not None
+    assert pair.run_df == 1
+
+
+def test_combined_accuracies_are_those_of_seeds() -> None:
+    """Of two arms it is their difference, with seeds paired."""
+    a, b = right(3, 80, 0.7, 1), right(3, 80, 0.5, 2)
+    assert combined([(1.0, a), (-1.0, b)]) == seeds_difference(a - b, np.zeros((1, 80)))
+
+
+def test_combined_checkpoints_rest_on_facts() -> None:
+    """One run each: the facts' noise alone, and never an interval of no width."""
+    a = right(1, 80, 0.7, 1)
+    found = combined([(1.0, a), (-1.0, a)])
+    assert found is not None
+    assert found.value == 0
+    assert found.interval is not None
+    assert found.interval.low < 0 < found.interval.high
+    assert combined([(1.0, a[:, :1])]) is None
+
+
+def test_a_ratio_is_of_what_was_answered() -> None:
+    """Right of the answered; one run has Wilson's interval, no answers have none."""
+    answered = np.array([[1, 1, 1, 1, 0, 0.0]])
+    assert ratio(np.array([[1, 1, 1, 0, 0, 0.0]]), answered) == wilson(3, 4)
+    assert ratio(np.zeros((1, 6)), np.zeros((1, 6))) is None
+
+
+def test_a_ratio_over_seeds_covers_the_truth() -> None:
+    """90 % intervals of 300 draws, three seeds each."""
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(300):
+        answered = (rng.random((3, 200)) < 0.6).astype(float)
+        found = ratio((rng.random((3, 200)) < 0.7) * answered, answered)
+        assert found is not None
+        assert found.interval is not None
+        held += found.interval.low <= 0.7 <= found.interval.high
+    assert held / 300 >= 0.86
+
+
+def test_intervals_are_cut_off_at_what_can_be() -> None:
+    """A difference at -1, a share at 0; an undefined interval stays undefined."""
+    found = clipped(Estimate(0.9, Interval(-1.3, 1.2), 5, "t"), -1.0)
+    assert found.interval == Interval(-1.0, 1.0)
+    assert clipped(Estimate(0.9, None, 1, "t"), 0.0).interval is None

@@ -1,0 +1,293 @@
+"""The sections of a study's report: what each finds in a made-up study whose truth is known, and what it leaves out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from slick.errors import InputError
+from slick.statistics import Estimate
+from slick_sft.study_report import (
+    categories,
+    controls,
+    early_stopping,
+    exposure,
+    idk,
+    model,
+    plane,
+    shares,
+    training,
+    truth,
+)
+from slick_sft.study_report.blocks import Finding, Section
+from slick_sft.study_report.data import Study
+
+Maker = Callable[..., Path]
+AGREES, DIFFERS, OPEN = Finding.AGREES, Finding.DIFFERS, Finding.OPEN
+
+
+@pytest.fixture(scope="module")
+def study(whole: Path) -> Study:
+    return Study(whole)
+
+
+@pytest.fixture(scope="module")
+def helped(made: Maker, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study in which Unknown rows help: the paper's opposite."""
+    grid = "variants: [known-only, unknown-50, unknown-100, unknown-50-zero-weight]\n"
+    return Study(made(tmp_path_factory.mktemp("helped") / "study", grid, harm=-1.0))
+
+
+def finding(section: Section, *words: str) -> Finding:
+    """What a section says of the one claim that holds all of these words."""
+    (claim,) = [claim for claim in section.claims if all(word in claim.claim for word in words)]
+    return claim.finding
+
+
+def cell(section: Section, table: int, row: str, column: str) -> str:
+    found = section.tables[table]
+    (line,) = [each for each in found.rows if each[0].text == row]
+    return line[found.header.index(column)].text
+
+
+def test_accuracy_falls_as_the_share_rises(study: Study) -> None:
+    """All, Known and foreign facts fall, most at CONVERGENCE; the paper's figures stand beside."""
+    section = shares.section(study)
+    for words in (["At CONVERGENCE, accuracy falls"], ["on Known facts falls"], ["step by step"], ["never trained on"]):
+        assert finding(section, *words) is AGREES
+    assert finding(section, "cost less at EARLY_STOP") is AGREES
+    assert cell(section, 0, "50 %", "paper") == "43.0"
+    assert [row[0].text for row in section.tables[0].rows] == ["base model, untuned", "0 %", "50 %", "75 %", "100 %"]
+    assert "the intervals are apart" in next(c.here for c in section.claims if "Known facts falls" in c.claim)
+    assert len(section.pictures) == 4
+    estimate = section.data["accuracy"]["test"]["convergence"]["Known"]["100 %"]
+    assert isinstance(estimate, Estimate)
+    assert estimate.n == 180
+
+
+def test_what_goes_the_other_way_is_said_to_differ(helped: Study) -> None:
+    """Where Unknown rows help, the report says that the paper's direction is not ours."""
+    section = shares.section(helped)
+    assert finding(section, "At CONVERGENCE, accuracy falls") is DIFFERS
+    assert finding(section, "step by step") is OPEN
+    assert finding(controls.section(helped), "the control with as many steps") is DIFFERS
+    assert finding(early_stopping.section(helped), "dropping Unknown rows loses nothing") in (DIFFERS, OPEN)
+
+
+def test_the_control_beats_d(study: Study) -> None:
+    """With as many steps and no weight on Unknown rows nothing is lost; the share of fewer steps has an interval."""
+    section = controls.section(study)
+    assert finding(section, "At 50 %", "the control") is AGREES
+    assert finding(section, "At 50 %", "D_Known is better") is AGREES
+    figures = section.data["Known"]["convergence"]["50 %"]
+    assert figures["fewer_steps"].interval is not None
+    assert figures["fewer_steps"].value == pytest.approx(
+        (figures["d_known"].value - figures["control"].value) / (figures["d_known"].value - figures["d"].value)
+    )
+    assert any("of D_Known's advantage is only fewer steps" in text for text in section.text)
+    assert section.tables[1].header.count("paper") == 2
+
+
+def test_known_rows_are_fitted_first(study: Study) -> None:
+    """The epoch of the half by seed, and the paper's curve at the epochs it gives."""
+    section = training.section(study)
+    assert finding(section, "At 50 %") is AGREES
+    assert cell(section, 0, "1", "paper") == "59.0"
+    assert cell(section, 0, "2", "paper") == "–"
+    assert "Known 0.7, Unknown 2.7" in section.claims[0].here
+
+
+@pytest.mark.parametrize(
+    ("shares_by_epoch", "expected"), [([0.0, 0.25, 0.75], 1.5), ([0.6, 0.9], 0.0), ([0.0, 0.1], None), ([0, 0.5], 1)]
+)
+def test_the_half_is_interpolated(
+    monkeypatch: pytest.MonkeyPatch, study: Study, shares_by_epoch: list[float], expected: float | None
+) -> None:
+    """Between two epochs, at the first if it is there, never where it is not reached."""
+    monkeypatch.setattr(training, "_by_epoch", lambda *_: dict(enumerate(shares_by_epoch)))
+    assert training.half_fitted(study, study.variants["unknown-50"].arms[0], "Known") == expected
+
+
+def test_the_linear_model_finds_what_unknown_rows_cost(study: Study) -> None:
+    """b_unk below 0 in and out of distribution, on four variants of four epochs, the base model's own left out."""
+    section = model.section(study)
+    assert finding(section, "cost accuracy in distribution") is AGREES
+    assert finding(section, "cost accuracy out of distribution") is AGREES
+    fit = section.data["mixes, test, all"]
+    assert (fit["points"], fit["variants"]) == (16, 4)
+    assert section.data["with controls, test, all"]["variants"] == 6
+    # The truth: 45, 35, 5 and 0 points of the four categories.
+    assert fit["coefficients"][2]["value"] == pytest.approx(-0.2125, abs=0.03)
+
+
+def test_rows_fitted_are_counted_over_the_whole_set(study: Study) -> None:
+    """Of D_Known, over its D's rows: a set of half the size can fit half of them at most."""
+    variant = study.variants["unknown-50-without-unknown"]
+    last = study.dynamics(variant.arms[0])[-1]
+    point = model.point_of(study, variant, variant.arms[0], last, "test", "all")
+    assert point is not None
+    assert 0.4 < point.known <= 0.5
+    assert point.unknown == 0
+
+
+def test_two_variants_have_no_linear_model(small: Path) -> None:
+    """A sentence instead of numbers, and no claim."""
+    section = model.section(Study(small))
+    assert any("2 variants, and clustered errors need at least 4" in text for text in section.text)
+    assert not section.claims
+    assert section.tables[0].rows[0][1].text == "–"
+
+
+def test_filtering_loses_nothing_at_early_stop(study: Study) -> None:
+    """A verdict over all shares, D_Known where it was trained and the set without Unknown rows elsewhere."""
+    section = early_stopping.section(study)
+    assert finding(section, "dropping Unknown rows loses nothing") is AGREES
+    assert section.data["verdict"]["verdict"] == "PASS"
+    assert [v["name"] for v in section.data["verdict"]["categories"]] == [
+        "50 % Unknown",
+        "75 % Unknown",
+        "100 % Unknown",
+    ]
+    assert any("Epoch 0 won in none of the 26 runs" in text for text in section.text)
+
+
+def test_the_report_says_when_the_base_model_won(made: Maker, tmp_path: Path) -> None:
+    """Epoch 0 is a candidate for EARLY_STOP."""
+    study = Study(made(tmp_path / "study", "variants: [known-only, unknown-100]\n", seeds=2, n=80, base_wins=True))
+    section = early_stopping.section(study)
+    assert any("Epoch 0 won in 4 of 4 runs of this study: there, no tuning at all was best" in t for t in section.text)
+    assert section.data["base_won"] == 4
+
+
+def test_single_categories_are_compared_with_maybe_known(study: Study) -> None:
+    """Differences over facts and seeds, a star where Holm's correction is stood, the paper's figures beneath."""
+    section = categories.section(study)
+    assert finding(section, "only-Unknown loses HighlyKnown facts") is AGREES
+    assert cell(section, 3, "only-Unknown", "HighlyKnown").endswith(" *")
+    assert not cell(section, 3, "only-HighlyKnown", "Unknown").endswith("*")
+    (row,) = [row for row in section.tables[1].rows if row[0].text == "only-Unknown"]
+    assert row[1].under == "paper 25.8"
+
+
+def test_relabelling_costs_answers(study: Study) -> None:
+    """Accuracy of the answered, share answered and right of all; the three fit together."""
+    section = idk.section(study)
+    assert finding(section, "raises the accuracy of what is answered") is AGREES
+    figures = section.data["50 %"]["convergence"]["idk"]
+    assert figures["accuracy"].value * figures["coverage"].value == pytest.approx(figures["right"].value)
+    assert figures["coverage"].value < 0.9
+    assert section.tables[0].rows[0][3].text == "43.0"
+    assert section.tables[0].rows[1][7].text == "36.3"
+
+
+def test_slicks_unknown_facts_are_set_beside_the_lowest_p_true(study: Study) -> None:
+    """As many of each; here P(True) says little, so SliCK's are known less."""
+    section = truth.section(study)
+    assert finding(section, "At CONVERGENCE") is AGREES
+    assert section.data["share"] == 0.25
+    assert section.data["variant"] == "natural"
+    assert section.data["convergence"]["p_true"].n == 240
+
+
+def test_a_damaged_p_true_is_named(whole: Path, tmp_path: Path) -> None:
+    """File and line; a file that lacks facts likewise."""
+    path = shutil.copytree(whole, tmp_path / "study")
+    file = path / "ptrue" / "ptrue.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    file.write_text("\n".join([lines[0], '{"id": "x", "p_true": 1.5}']) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"ptrue\.jsonl:2: not a P\(True\) .*1\.5 is no probability"):
+        truth.section(Study(path))
+    file.write_text("\n".join(lines[:200]) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match="lacks 40 of the 240 test facts"):
+        truth.section(Study(path))
+
+
+@pytest.fixture
+def exposed(whole: Path, tmp_path: Path) -> Study:
+    """A study on an organism's facts: what is known best was read most."""
+    path = shutil.copytree(whole, tmp_path / "study")
+    study = Study(path)
+    times = {"HighlyKnown": 32, "MaybeKnown": 3, "WeaklyKnown": 2, "Unknown": 0}
+    rows = [
+        {"id": fact.id, "exposures": times[str(category)]}
+        for fact, category in zip(study.asked("test").facts, study.asked("test").categories, strict=True)
+    ]
+    facts = tmp_path / "facts.jsonl"
+    facts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    document = json.loads((path / "study.json").read_text(encoding="utf-8"))
+    document["facts"]["source"] = str(facts)
+    (path / "study.json").write_text(json.dumps(document), encoding="utf-8")
+    return Study(path)
+
+
+def test_an_organisms_exposures_are_set_beside_its_categories(exposed: Study) -> None:
+    """A row an exposure, a correlation of 1 where more reading is better knowledge, a bar each."""
+    section = exposure.section(exposed)
+    assert section.data["rank_correlation"] == pytest.approx(1.0)
+    assert [row[0].text for row in section.tables[0].rows] == ["0", "2", "3", "32"]
+    assert cell(section, 0, "32", "HighlyKnown") == "100.0"
+    assert section.claims[0].finding is AGREES
+    assert len(section.pictures) == 1
+
+
+def test_the_shipped_labs_exposures_are_known_by_its_name() -> None:
+    """As --facts lab names it; any other source has none."""
+    assert len(exposure.read_exposures("lab")) > 4000
+    assert exposure.read_exposures("entityq") == {}
+    assert exposure.read_exposures("no/such.jsonl") == {}
+
+
+def test_facts_without_exposures_have_none(tmp_path: Path) -> None:
+    """A user's own facts file."""
+    file = tmp_path / "facts.jsonl"
+    file.write_text('{"id": "a", "question": "q"}\n', encoding="utf-8")
+    assert exposure.read_exposures(str(file)) == {}
+
+
+def test_lora_learns_and_forgets_less(study: Study) -> None:
+    """Where a run ended and what that cost, and what full fine-tuning kept when it had learned as much."""
+    section = plane.section(study)
+    assert section.data["unknown-50"]["learned"] > section.data["lora-unknown-50"]["learned"]
+    assert section.data["unknown-50"]["lost"].value < section.data["lora-unknown-50"]["lost"].value < 0
+    assert finding(section, "unknown-50") is AGREES
+    assert "rows are fitted, full keeps" in next(c.here for c in section.claims if "unknown-50" in c.claim)
+
+
+@pytest.mark.parametrize(("learned", "kept"), [(0.25, 0.85), (0.0, 0.9), (0.5, 0.8), (0.9, None)])
+def test_what_was_kept_at_equal_learning_is_interpolated(learned: float, kept: float | None) -> None:
+    """Along the run, at the first time so much was learned."""
+    assert plane.at_equal([(0.0, 0.9), (0.5, 0.8), (0.4, 0.1)], learned) == (kept and pytest.approx(kept))
+
+
+LEFT_OUT: Mapping[ModuleType, str] = {
+    controls: "D_Known",
+    training: "mix of both Known and Unknown rows",
+    categories: "sets of a single category",
+    idk: "relabelled",
+    truth: "P(True)",
+    plane: "by LoRA",
+    exposure: "organisms only",
+}
+
+
+@pytest.mark.parametrize("module", LEFT_OUT, ids=lambda module: str(module.__name__).rpartition(".")[2])
+def test_what_was_not_trained_is_left_out_with_a_line(module: Any, small: Path) -> None:
+    """No table, no claim, but what would have been needed."""
+    section = module.section(Study(small))
+    assert section.missing.startswith("Left out")
+    assert LEFT_OUT[module] in section.missing
+    assert not section.blocks
+    assert not section.claims
+
+
+def test_one_mix_has_no_shares_to_compare(made: Maker, tmp_path: Path) -> None:
+    """Two at the least."""
+    study = Study(made(tmp_path / "study", "variants: [natural]\n", seeds=1, n=40))
+    assert shares.section(study).missing.startswith("Left out")
+    assert early_stopping.section(study).missing.startswith("Left out")
