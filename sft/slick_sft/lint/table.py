@@ -21,14 +21,12 @@ def print_report(report: Report, rows: int) -> None:
         counted.append((str(category), *(expected_share if by_samples else share)(shares[category], n)))
     flagged = sum(bool(k.flagged) for k in report.of_rows)
     counted.append(("flagged", *share(flagged / n, n)))
-    print_table(f"{n} of {len(report.rows)} rows state a short fact and were probed", _HEADER, counted)
+    print(f"{n} of {len(report.rows)} rows state a short fact and were probed")
+    print_table("", _HEADER, counted)
     print("WeaklyKnown and Unknown: expected rows; flagged: of which samples may well say the one or the other.")
     if report.not_probed:
-        print_table(
-            f"{len(report.rows) - n} rows were not probed; nothing is said of what the model knows of them",
-            ("", "rows"),
-            [(str(reason), f"{count}") for reason, count in report.not_probed.items()],
-        )
+        print(f"{len(report.rows) - n} rows were not probed; nothing is said of what the model knows of them")
+        print_table("", ("", "rows"), [(str(reason), f"{count}") for reason, count in report.not_probed.items()])
     _print_relations(report)
     _print_findings(report, rows)
     for change in report.prediction.changes:
@@ -47,7 +45,8 @@ def _print_relations(report: Report) -> None:
         for r in relations[:_RELATIONS]
     ]
     more = f" (the {_RELATIONS} with most Unknown)" if len(relations) > _RELATIONS else ""
-    print_table(f"{len(relations)} relations{more}", ("", "facts", "Unknown", "share"), rows)
+    print(f"{len(relations)} relations{more}")
+    print_table("", ("", "facts", "Unknown", "share"), rows)
 
 
 def _print_findings(report: Report, limit: int) -> None:
