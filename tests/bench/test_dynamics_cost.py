@@ -1,0 +1,124 @@
+"""What measuring the dynamics adds to a training run on the lab organism, at the defaults; and that it changes nothing.
+
+Runs with and without are paired, one after the other in one process, in alternating order. Their processor time is
+compared, which other programs on the machine disturb least.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slick_sft.arguments import sft_arguments
+from slick_sft.dynamics import read_dynamics
+from slick_sft.formats import read_training_set
+from slick_sft.train import LoRA, Tuning, tune
+from slick_sft.trainer import CheckedTrainer
+from slick_sft.watched import Watch, read_watch
+from slick_tasks.lab import data_path, organism_path
+
+pytestmark = pytest.mark.bench
+
+PAIRS = 6
+EPOCHS = 10
+LEARNING_RATE = 1e-4
+
+
+def interval(values: list[float]) -> dict[str, object]:
+    """The mean of the pairs with its 95 % interval by Student's t."""
+    from scipy.stats import t
+
+    mean, n = statistics.fmean(values), len(values)
+    half = float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    return {"value": round(mean, 4), "interval_95": [round(mean - half, 4), round(mean + half, 4)], "pairs": n}
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """The processor time of the last training loop, without loading the model and saving it at the end."""
+    real, found = CheckedTrainer.train, {}
+
+    def train(self: Any, *args: Any, **kwargs: Any) -> Any:
+        start = time.process_time()
+        result = real(self, *args, **kwargs)
+        found["seconds"] = time.process_time() - start
+        return result
+
+    monkeypatch.setattr(CheckedTrainer, "train", train)
+    return found
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_measuring_costs_at_most_a_tenth(
+    method: str,
+    slick: Callable[..., None],
+    work: Path,
+    timed: dict[str, float],
+    write_result: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Training rows and dev watched every epoch: the mean cost over the pairs, and weights equal in every bit."""
+    monkeypatch.chdir(work)
+    knowledge = data_path() / "knowledge_train.parquet"
+    if not Path("dynamics-set").is_dir():
+        slick("mix", "--knowledge", knowledge, "--unknown", 0.5, "--out", "dynamics-set")
+    if not Path("dynamics-dev/knowledge.parquet").exists():
+        slick("probe", "--model", organism_path(), "--facts", "lab", "--split", "dev", "--out", "dynamics-dev")
+    data, result = read_training_set("dynamics-set"), {}
+    for batch_size in (32, 128):
+        for name, rows in (("default", None), ("all rows", 0)):
+            given = {
+                "learning_rate": LEARNING_RATE,
+                "per_device_train_batch_size": batch_size,
+                "num_train_epochs": EPOCHS,
+            }
+            lora = LoRA() if method == "lora" else None
+            arguments = sft_arguments(given, lora=lora is not None)
+            watch = read_watch(["dev=dynamics-dev"], rows=rows)
+
+            def run(
+                of: Watch | None, out: Path, arguments: Any = arguments, lora: Any = lora
+            ) -> tuple[float, Any, bytes]:
+                tuning = Tuning(str(organism_path()), data, arguments, lora, device="cpu", watch=of)
+                record = tune(tuning, out)
+                (weights,) = (out / "model").glob("*.safetensors")
+                return timed["seconds"], record, weights.read_bytes()
+
+            ratios, last = [], None
+            for pair in range(PAIRS):
+                outs = {key: work / f"dynamics-{method}-{batch_size}-{rows}-{pair}-{key}" for key in ("on", "off")}
+                found = {}
+                for key in ("on", "off") if pair % 2 else ("off", "on"):
+                    found[key] = run(watch if key == "on" else None, outs[key])
+                assert found["on"][2] == found["off"][2]
+                ratios.append(found["on"][0] / found["off"][0] - 1)
+                last = found["on"][1]
+                measured = read_dynamics(outs["on"])
+            assert last is not None
+            result[f"batch {batch_size}, {name}"] = {
+                "added": interval(ratios),
+                "rows": {of: counts["measured"] for of, counts in last["dynamics"]["sets"].items()},
+                "measurements": len(measured),
+                "steps": last["steps"],
+                "trained_rows": len(data.rows),
+            }
+    write_result(
+        "dynamics" if method == "full" else f"dynamics_{method}",
+        {
+            "what": "processor time that measuring, EARLY_STOP included, adds to the training loop, as a share of it",
+            "model": "the lab organism",
+            "method": method,
+            "epochs": EPOCHS,
+            "weights_equal_bit_for_bit": True,
+            "runs": result,
+        },
+    )
+    for name, of in result.items():
+        if "default" in name:
+            assert of["added"]["interval_95"][0] < 0.10
