@@ -96,13 +96,13 @@ def _ratio(estimate: Estimate | None) -> Cell:
         return Cell(wording.NONE)
     if estimate.interval is None:
         return Cell(wording.UNDEFINED)
-    value, low, high = (_whole(x) for x in (estimate.value, estimate.interval.low, estimate.interval.high))
+    value, low, high = (_signed(x) for x in (estimate.value, estimate.interval.low, estimate.interval.high))
     return Cell(f"{value} %", f"[{low}, {high}]")
 
 
-def _whole(share: float) -> str:
-    """A share in whole percent; it may be negative."""
-    return f"{100 * share:.0f}".replace("-", "−")
+def _signed(share: float) -> str:
+    """A ratio in percent; it may be negative, and a small one never becomes 0."""
+    return wording.points(share).removeprefix("+")
 
 
 def _table(rows: list[tuple[Cell, ...]], group: str, *, published: bool) -> Table:
@@ -132,7 +132,7 @@ def _steps(
     elif told.interval is None:
         share_told = "D_Known's advantage may be 0, so what share of it is only fewer steps is undefined"
     else:
-        value, low, high = (_whole(x) for x in (told.value, told.interval.low, told.interval.high))
+        value, low, high = (_signed(x) for x in (told.value, told.interval.low, told.interval.high))
         share_told = f"{value} % ({low} to {high}) of D_Known's advantage is only fewer steps"
     return [
         f"{share_name(share)} Unknown: D and its control took {counts[0]} and {counts[1]} steps, D_Known {counts[2]}; "

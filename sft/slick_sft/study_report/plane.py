@@ -82,7 +82,7 @@ def at_equal(found: list[tuple[float, float]], learned: float) -> float | None:
 
 def _claim(study: Study, full: Variant, lora: Variant, paths: dict[str, list[tuple[float, float]]]) -> Claim:
     gap = difference(study, (lora, CONVERGENCE), (full, CONVERGENCE), TEST, KNOWN_FACTS)
-    told = f"LoRA keeps {said(gap)} more Known test facts at CONVERGENCE"
+    told = f"LoRA less full, Known test facts at CONVERGENCE: {said(gap)}"
     ends = [paths[v.name][-1][0] for v in (full, lora) if paths[v.name]]
     if len(ends) == 2:
         level = min(ends)
@@ -92,7 +92,7 @@ def _claim(study: Study, full: Variant, lora: Variant, paths: dict[str, list[tup
             f"LoRA {wording.percent(kept[1])} %"
         )
     return Claim(
-        f"{full.recipe.name}: LoRA forgets less than full fine-tuning.",
+        f"{full.recipe.name}: at CONVERGENCE, LoRA has forgotten less than full fine-tuning.",
         "not in the paper",
         told,
         found(gap, "rose"),

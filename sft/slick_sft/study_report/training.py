@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from slick.knowledge import KNOWN, Category
 from slick_reports import wording
@@ -66,14 +67,17 @@ def _by_epoch(study: Study, arm: Arm, group: str) -> dict[float, float]:
 
 
 def half_fitted(study: Study, arm: Arm, group: str) -> float | None:
-    """The epoch at which half of the rows are first fitted, interpolated; None where it is never reached."""
-    before: tuple[float, float] | None = None
-    for epoch, share in sorted(_by_epoch(study, arm, group).items()):
-        if share >= 0.5:
-            if before is None or share == before[1]:
-                return epoch
-            return before[0] + (0.5 - before[1]) / (share - before[1]) * (epoch - before[0])
-        before = (epoch, share)
+    """The epoch at which half of the rows that the base model had wrong are first fitted, interpolated.
+
+    None where that is never reached, or the base model had none wrong.
+    """
+    shares = sorted(_by_epoch(study, arm, group).items())
+    if not shares or shares[0][1] == 1:
+        return None
+    half = (1 + shares[0][1]) / 2
+    for before, after in pairwise(shares):
+        if after[1] >= half:
+            return before[0] + (half - before[1]) / (after[1] - before[1]) * (after[0] - before[0])
     return None
 
 
@@ -88,8 +92,8 @@ def _claim(study: Study, variant: Variant, share: float) -> Claim | None:
     finding = Finding.AGREES if all(first) else Finding.DIFFERS if all(last) else Finding.OPEN
     return Claim(
         f"At {share_name(share)} Unknown, Known rows are fitted before Unknown ones.",
-        "at 50 %: half of the Known by epoch 1, half of the Unknown by epoch 19",
-        f"epoch at which half are fitted, by seed: {told}",
+        "at 50 %: 59 % of Known and 1 % of Unknown at epoch 1, 93 % and 55 % at epoch 20",
+        f"epoch at which half of what the base model had wrong is fitted, by seed: {told}",
         finding,
     )
 

@@ -60,7 +60,8 @@ def section(study: Study) -> Section:
         f"SliCK calls {wording.percent(share)} % of the test facts Unknown; as many facts have the lowest P(True) of "
         f"the base model. Accuracy on each after tuning on {variant.name}"
         + ("." if variant.name == "natural" else ", since no natural mix was trained (the paper's)."),
-        f"The two share {int((unknown & lowest).sum()):,} of {int(unknown.sum()):,} facts. "
+        f"The two share {int((unknown & lowest).sum()):,} of {int(unknown.sum()):,} facts; a P(True) that says nothing "
+        f"would share about {share * int(unknown.sum()):,.0f}. "
         "Lower is better: facts that are truly unknown stay wrong.",
     )
     rows = [

@@ -104,14 +104,17 @@ def test_known_rows_are_fitted_first(study: Study) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shares_by_epoch", "expected"), [([0.0, 0.25, 0.75], 1.5), ([0.6, 0.9], 0.0), ([0.0, 0.1], None), ([0, 0.5], 1)]
+    ("shares_by_epoch", "expected"),
+    [([0.0, 0.25, 0.75], 1.5), ([0.6, 0.7, 0.9], 1.5), ([0.0, 0.1], None), ([0, 0.5], 1), ([1, 1], None), ([], None)],
 )
 def test_the_half_is_interpolated(
     monkeypatch: pytest.MonkeyPatch, study: Study, shares_by_epoch: list[float], expected: float | None
 ) -> None:
-    """Between two epochs, at the first if it is there, never where it is not reached."""
+    """Half of what was wrong before; between two epochs, never where it is not reached or nothing was wrong."""
     monkeypatch.setattr(training, "_by_epoch", lambda *_: dict(enumerate(shares_by_epoch)))
-    assert training.half_fitted(study, study.variants["unknown-50"].arms[0], "Known") == expected
+    assert training.half_fitted(study, study.variants["unknown-50"].arms[0], "Known") == (
+        expected and pytest.approx(expected)
+    )
 
 
 def test_the_linear_model_finds_what_unknown_rows_cost(study: Study) -> None:
