@@ -7,8 +7,8 @@ the base model (the Known ones) and else 0, and the distillation's strength W:
 
 The divergence is taken over the whole vocabulary, from the base model to the tuned one, at temperature 1. It is the
 output regularisation of Learning without Forgetting (Li and Hoiem 2016, arXiv 1606.09282), which Kaplan et al. 2026
-(arXiv 2604.15574) find to be what best keeps a model's facts when it is tuned on new ones; that it is asked of Known
-rows alone is this project's: what the base model says of a fact it does not know is not worth keeping.
+(arXiv 2604.15574) propose against what tuning on new facts does to old ones; that it is asked of Known rows alone is
+this project's: what the base model says of a fact it does not know is not worth keeping.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -209,6 +210,14 @@ def test_a_tuned_model_with_other_tokens_cannot_be_compared(
     monkeypatch.setattr(Base, "copy", classmethod(smaller))
     with pytest.raises(InputError, match="the base model has 300 tokens and the tuned one"):
         tune(tuning(data=half, distill=1.0), tmp_path / "run")
+
+
+def test_a_sharded_base_is_refused() -> None:
+    """Under FSDP no process holds the whole base model; it is said before anything is loaded."""
+    from slick_sft.trainer import _base
+
+    with pytest.raises(InputError, match="--distill: the base model cannot be spread over devices"):
+        _base(SimpleNamespace(is_fsdp_enabled=True, is_deepspeed_enabled=False), "none", False)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("lora", [None, ADAPTER], ids=["full", "lora"])
