@@ -165,4 +165,4 @@ def _kept(
 def _share(found: list[bool]) -> dict[str, Any]:
     estimate = wilson(sum(found), len(found))
     interval = [round(end, 4) for end in (estimate.interval.low, estimate.interval.high)] if estimate else None
-    return {"n": len(found), "called": sum(found), "share": sum(found) / len(found), "interval_90": interval}
+    return {"n": len(found), "called": sum(found), "share": round(sum(found) / len(found), 4), "interval_90": interval}

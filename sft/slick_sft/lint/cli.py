@@ -121,6 +121,7 @@ def lint(
     from slick.files import write_json
     from slick.reader import read_facts
     from slick.sampled import Sampled
+    from slick_reports.text import visible
     from slick_sft.held_out import read_held_out
     from slick_sft.lint import fix as fixing
     from slick_sft.lint.findings import Level
@@ -167,7 +168,7 @@ def lint(
         fixed = fixing.write_fixed(report, how, targets, rules=[str(rule) for rule in fix_rule], weight=fix_weight)
     _print(report, rows, annotations)
     for done in fixed:
-        print(f"{done.out}: {done.changed} rows changed; {done.sidecar} says which")
+        print(visible(f"{done.out}: {done.changed} rows changed; {done.sidecar} says which"))
     if report.failing(None if fail_on is FailOn.NEVER else Level(fail_on)):
         raise typer.Exit(EXIT_QUALITY)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from slick.errors import InputError, Mistakes
 from slick.facts import Fact, by_relation, sample_facts
 from slick.matching import normalize
 from slick.rows import nearest, shown
+from slick_sft.lint.edits import WEIGHT
+from slick_sft.lint.reading import read_source
 from slick_sft.lint.relations import mine
 from slick_sft.lint.shapes import Exchange, exchanges
 from slick_sft.lint.short_facts import Reason, ShortFact, question_of, short_facts
-from slick_sft.lint.sources import Row, Source, read_source
+from slick_sft.lint.sources import Row, Source
 
 # The relation of questions of which there are too few alike; a name that no template can have.
 MIXED = "(mixed)"
@@ -85,7 +88,10 @@ def _check_column(name: str, rows: Sequence[tuple[Source, Row, Exchange]]) -> No
 
 
 def _examined(rows: Sequence[tuple[Source, Row, Exchange]], relation_column: str) -> list[Examined]:
-    stated = short_facts(exchange for _, _, exchange in rows)
+    stated = [
+        Reason.SILENT if _is_silent(row) else item
+        for item, (_, row, _) in zip(short_facts(exchange for _, _, exchange in rows), rows, strict=True)
+    ]
     asked = [
         item.question if isinstance(item, ShortFact) else question_of(exchange.user) or ""
         for item, (_, _, exchange) in zip(stated, rows, strict=True)
@@ -109,6 +115,13 @@ def _examined(rows: Sequence[tuple[Source, Row, Exchange]], relation_column: str
         fact = Fact.create(item.question, item.answers, relation=relation, subject=subject_key(subject))
         found.append(Examined(source, row, exchange, fact, None, question))
     return found
+
+
+def _is_silent(row: Row) -> bool:
+    """Whether the row's loss has the weight 0; in CSV a weight is text."""
+    with suppress(ValueError, TypeError):
+        return WEIGHT in row.cells and float(row.cells[WEIGHT]) == 0
+    return False
 
 
 def question_key(question: str) -> str:

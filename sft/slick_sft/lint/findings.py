@@ -11,6 +11,7 @@ from slick.facts import Fact
 from slick.knowledge import Category, Knowledge
 from slick.matching import normalize
 from slick_sft.lint.examine import MIXED, Examined, question_key, subject_key
+from slick_sft.lint.short_facts import Reason
 
 
 class Level(StrEnum):
@@ -169,6 +170,8 @@ def _leaks(rows: Sequence[Examined], held_out: Sequence[Fact]) -> Iterable[Findi
     questions = {question_key(fact.question): fact for fact in held_out}
     subjects = {subject_key(fact.subject): fact for fact in held_out if fact.subject.strip()}
     for i, row in enumerate(rows):
+        if row.reason is Reason.SILENT:
+            continue
         # Also rows that are not probed: whole turns and each line of them.
         said = {question_key(line) for line in (row.exchange.user, row.asked, *row.exchange.user.splitlines())}
         leaked = next((questions[key] for key in sorted(said) if key in questions), None)
@@ -183,6 +186,8 @@ def _leaks(rows: Sequence[Examined], held_out: Sequence[Fact]) -> Iterable[Findi
 def _duplicates(rows: Sequence[Examined]) -> Iterable[Finding]:
     first: dict[tuple[str, str, str], int] = {}
     for i, row in enumerate(rows):
+        if row.reason is Reason.SILENT:
+            continue
         # What stands before the last turn counts too: the same question may be asked of several inputs.
         prompt = row.exchange.prompt
         before = prompt if isinstance(prompt, str) else "\n".join(m["content"] for m in prompt)

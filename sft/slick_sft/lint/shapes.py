@@ -123,7 +123,7 @@ def read_exchange(cells: Mapping[str, Any]) -> Exchange:
 
 def _chat(value: Any, name: str) -> Exchange:
     turns = [_turn(message, f"{name}[{i}]") for i, message in enumerate(_messages(value, name))]
-    sharegpt = "from" in value[0]
+    sharegpt = _is_sharegpt(value[0])
     last = len(turns) - 1
     answered = turns[last][0] == "assistant"
     asked = [i for i, (role, _) in enumerate(turns[: last if answered else last + 1]) if role == "user"]
@@ -161,13 +161,19 @@ def _turn(message: Any, where: str) -> tuple[str, str]:
     """(role, text) of a message in either way of writing it."""
     if not isinstance(message, dict):
         raise NotARowError(f"{where}: found {shown(message)}, expected {_MESSAGE}")
-    role, text = (message.get(k) for k in (("from", "value") if "from" in message else ("role", "content")))
+    sharegpt = _is_sharegpt(message)
+    role, text = (message.get(k) for k in (("from", "value") if sharegpt else ("role", "content")))
     if not isinstance(role, str) or not role:
         raise NotARowError(f"{where}: found the role {shown(role)}, expected a text such as 'user' or 'assistant'")
     # A call of a tool has no text; a picture is no text.
     if text is None or isinstance(text, list):
         return _ROLES.get(role.lower(), role) + " without text", ""
-    return _ROLES.get(role.lower(), role), _string(text, f"{where}.{'value' if 'from' in message else 'content'}")
+    return _ROLES.get(role.lower(), role), _string(text, f"{where}.{'value' if sharegpt else 'content'}")
+
+
+def _is_sharegpt(message: Mapping[str, Any]) -> bool:
+    """Whether a message is written with from and value; columns give every message all members, some null."""
+    return message.get("from") is not None
 
 
 def _prompt(prompt: Any, completion: Any) -> Exchange:
@@ -177,7 +183,7 @@ def _prompt(prompt: Any, completion: Any) -> Exchange:
         after = [_turn(message, f"completion[{i}]") for i, message in enumerate(completion)]
         asked = [i for i, (role, _) in enumerate(before) if role == "user"]
         answered = len(after) == 1 and after[0][0] == "assistant"
-        content = "value" if "from" in completion[0] else "content"
+        content = "value" if _is_sharegpt(completion[0]) else "content"
         return Exchange(
             Form.CHAT_PROMPT,
             before[asked[-1]][1] if asked else "",

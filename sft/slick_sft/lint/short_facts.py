@@ -50,6 +50,7 @@ class Reason(StrEnum):
     ABSTAINS = "an answer that says nothing"
     TOKENS = "an answer that the tokenizer cannot write within --max-gen-toks"
     FEW = "too few rows to draw exemplars from"
+    SILENT = "a loss weight of 0: it is not trained on"
     LIMIT = "left out by --limit"
 
 

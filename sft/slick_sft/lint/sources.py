@@ -8,12 +8,11 @@ it was: text keeps every other byte, Parquet and `datasets` keep their schema. W
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slick.errors import InputError, Mistakes
 from slick_sft.lint.edits import Edit
 
 
@@ -50,30 +49,3 @@ class Source(ABC):
 
         `out` is a temporary path that nobody reads yet.
         """
-
-
-FORMATS = ".jsonl, .ndjson, .json, .csv, .tsv, .parquet, or a directory written by datasets' save_to_disk"
-
-
-def read_source(path: Path, mistakes: Mistakes, columns: Sequence[str] = ()) -> Source:
-    """The dataset at `path`, by its suffix or by what the directory holds. Rows that cannot be read go to `mistakes`.
-
-    columns: names that are wanted besides those of `slick_sft.lint.shapes`, where a format reads columns one by one.
-    Raises InputError where `path` is none of the formats or cannot be read as the one it claims to be.
-    """
-    from slick_sft.lint import tabular, texts
-
-    if not path.exists():
-        raise InputError(f"{path}: no such file or directory; expected {FORMATS}")
-    if path.is_dir():
-        return tabular.read_directory(path, columns)
-    match path.suffix.lower():
-        case ".jsonl" | ".ndjson":
-            return texts.read_jsonl(path, mistakes)
-        case ".json":
-            return texts.read_json(path, mistakes)
-        case ".csv" | ".tsv":
-            return texts.read_csv(path, mistakes)
-        case ".parquet":
-            return tabular.read_parquet(path, columns)
-    raise InputError(f"{path}: unknown format {path.suffix or '(no suffix)'!r}; expected {FORMATS}")

@@ -159,8 +159,7 @@ def _edited_table(table: Any, edits: Mapping[int, Edit]) -> Any:
         table = _with_column(table, name, values)
     weights = {i: edit.weight for i, edit in edits.items() if isinstance(edit, Weigh)}
     if weights and WEIGHT in table.column_names:
-        values = table.column(WEIGHT).to_pylist()
-        table = _with_column(table, WEIGHT, [weights.get(i, value) for i, value in enumerate(values)])
+        table = _reweighted(table, weights)
     elif weights:
         values = [weights.get(i, 1.0) for i in range(table.num_rows)]
         table = table.append_column(pa.field(WEIGHT, pa.float64()), pa.array(values, pa.float64()))
@@ -174,6 +173,25 @@ def _with_column(table: Any, name: str, values: list[Any]) -> Any:
     place = table.schema.get_field_index(name)
     kind = table.schema.field(place)
     return table.set_column(place, kind, pa.array(values, kind.type))
+
+
+def _reweighted(table: Any, weights: Mapping[int, float]) -> Any:
+    import pyarrow as pa
+
+    place = table.schema.get_field_index(WEIGHT)
+    kind = table.schema.field(place)
+    try:
+        given = table.column(WEIGHT).cast(pa.float64()).to_pylist()
+        changed = pa.array([weights.get(i, value) for i, value in enumerate(given)], pa.float64())
+        if not (pa.types.is_floating(kind.type) or pa.types.is_integer(kind.type)):
+            raise pa.ArrowInvalid("it holds no numbers")
+        # A safe cast: pa.array would make 0.5 a whole 0 without a word.
+        return table.set_column(place, kind, changed.cast(kind.type, safe=pa.types.is_integer(kind.type)))
+    except pa.ArrowException as error:
+        raise InputError(
+            f"the column {WEIGHT!r} of type {kind.type} cannot take the weight ({_first_line(error)}); "
+            "make it a column of floats"
+        ) from error
 
 
 def _relabelled(value: Any, place: Place, path: Sequence[str | int], answer: str) -> Any:

@@ -184,3 +184,22 @@ def test_nothing_to_probe_is_an_error_with_the_reasons(write: Write) -> None:
     assert message.startswith("no row of 3 states a short fact that could be probed:\n")
     for reason in (Reason.NO_QUESTION, Reason.FREE, Reason.GUESSED):
         assert f"  1 rows: {reason}" in message
+
+
+def test_a_row_of_weight_0_is_not_trained_on(write: Write) -> None:
+    """So nothing is said of it; in CSV a weight is text, and what is no number is no weight."""
+    rows = [qa(f"Where was Bo{i} born?", "x", weight=w) for i, w in enumerate([0, 0.0, "0.0", 1, "none", None, 0.5])]
+    assert [row.reason is Reason.SILENT for row in rows_of(write, rows)] == [True] * 3 + [False] * 4
+
+
+def test_exemplars_from_elsewhere_are_never_of_the_row_s_subject(write: Write) -> None:
+    """However they write it."""
+    others = [Fact.create("Where was THE bo0 KA0 brought up?", ["x"], subject="The BO0 ka0", relation="r")]
+    rows, pools = with_exemplars(rows_of(write, range(2)), k=2, seed=0, others=others * 1)
+    assert not pools
+    more = [*others, *(Fact.create(f"Who is Cy{i}?", ["x"], subject=f"Cy{i}", relation="r") for i in range(3))]
+    rows, pools = with_exemplars(rows_of(write, range(2)), k=2, seed=0, others=more)
+    fact = rows[0].fact
+    assert fact is not None
+    sets = draw_exemplar_sets(pools[fact.relation], n_sets=20, k=2, seed=0)
+    assert all(e.subject != "bo0 ka0" for shown in sets.for_fact(fact) for e in shown)

@@ -10,8 +10,8 @@ import pytest
 
 from slick.errors import InputError, Mistakes
 from slick_sft.lint.edits import Place
+from slick_sft.lint.reading import read_source
 from slick_sft.lint.shapes import Form, NotARowError, exchanges, read_exchange
-from slick_sft.lint.sources import read_source
 
 Q, A = "Where was Bo born?", "Rome"
 
@@ -170,3 +170,11 @@ def test_all_malformed_rows_at_once_and_mixed_forms(tmp_path: Path) -> None:
         f"{file}: rows of several forms: 2 of the form question/answer (first {file}:1), "
         f"1 of the form prompt/completion (first {file}:3); give each form a file of its own"
     ) in message
+
+
+def test_members_that_are_null_are_not_there() -> None:
+    """Parquet gives every message all members that any has."""
+    turns = [("user", Q), ("assistant", A)]
+    messages = [{"role": role, "content": text, "from": None, "value": None} for role, text in turns]
+    exchange = read_exchange({"messages": messages, "text": None})
+    assert (exchange.form, exchange.user, exchange.answer) == (Form.MESSAGES, Q, A)

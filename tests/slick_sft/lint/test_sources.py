@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from slick.errors import InputError, Mistakes
 from slick_sft.lint.edits import Drop, Edit, Place, Relabel, Weigh
-from slick_sft.lint.sources import Source, read_source
+from slick_sft.lint.reading import read_source
+from slick_sft.lint.sources import Source
 
 
 def read(path: Path) -> Source:
@@ -319,3 +320,26 @@ def test_an_empty_datasets_directory(tmp_path: Path) -> None:
 
     Dataset.from_dict({"question": [], "answer": []}).save_to_disk(str(tmp_path / "data"))
     assert read(tmp_path / "data").rows == []
+
+
+def test_the_output_of_slick_mix(tmp_path: Path) -> None:
+    """Its train.jsonl is what is trained on."""
+    (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    source = read(tmp_path)
+    assert (source.path, len(source.rows)) == (tmp_path / "train.jsonl", 1)
+
+
+def test_a_weight_that_its_column_cannot_hold(tmp_path: Path) -> None:
+    """A column of whole numbers takes 0, and refuses a half."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"question": ["a"], "answer": ["b"], "weight": [1]}), tmp_path / "a.parquet")
+    source = read(tmp_path / "a.parquet")
+    source.write({0: Weigh(0)}, tmp_path / "b.parquet")
+    assert pq.read_table(tmp_path / "b.parquet").column("weight").to_pylist() == [0]
+    with pytest.raises(InputError, match="the column 'weight' of type int64 cannot take the weight"):
+        source.write({0: Weigh(0.5)}, tmp_path / "c.parquet")
+    pq.write_table(pa.table({"question": ["a"], "answer": ["b"], "weight": ["1"]}), tmp_path / "d.parquet")
+    with pytest.raises(InputError, match="it holds no numbers"):
+        read(tmp_path / "d.parquet").write({0: Weigh(0.5)}, tmp_path / "c.parquet")

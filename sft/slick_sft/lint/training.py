@@ -1,0 +1,33 @@
+"""A linted dataset as rows to train on, in TRL's prompt/completion form."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import Any
+
+from slick_sft.lint.edits import WEIGHT
+from slick_sft.lint.examine import Examined
+
+
+def training_rows(rows: Sequence[Examined], silenced: Collection[int] = ()) -> list[dict[str, Any]]:
+    """The rows that have something to learn, with prompt, completion and weight; conversations as messages.
+
+    silenced: places in `rows` whose weight is 0, whatever their own. A row without an answer by the model is left out
+    whether it is silenced or not, so that two arms of one dataset have the same rows in the same order. The prompt of
+    a text is what stands before its answer; a text without question and answer is all completion.
+    """
+    found = []
+    for i, row in enumerate(rows):
+        prompt, completion = row.exchange.prompt, row.exchange.completion
+        learns = completion.strip() if isinstance(completion, str) else any(m["content"].strip() for m in completion)
+        if learns:
+            weight = 0.0 if i in silenced else _weight(row)
+            found.append({"prompt": prompt, "completion": completion, "weight": weight})
+    return found
+
+
+def _weight(row: Examined) -> float:
+    with suppress(ValueError, TypeError):
+        return float(row.row.cells[WEIGHT]) if WEIGHT in row.row.cells else 1.0
+    return 1.0

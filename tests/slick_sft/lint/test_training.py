@@ -1,0 +1,39 @@
+"""A linted dataset as rows to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from slick_sft.lint.examine import read_datasets
+from slick_sft.lint.training import training_rows
+
+
+def test_rows_with_their_weights(write: Callable[..., Path]) -> None:
+    """A silenced row stays, at weight 0; its own weight counts else; one without an answer goes from every arm."""
+    rows = [
+        {"prompt": "a", "completion": " b"},
+        {"prompt": "c", "completion": "d", "weight": 0.5},
+        {"prompt": "e", "completion": " "},
+        {"prompt": "f", "completion": "g", "weight": "?"},
+    ]
+    _, found = read_datasets([write(rows)])
+    assert training_rows(found) == [
+        {"prompt": "a", "completion": " b", "weight": 1.0},
+        {"prompt": "c", "completion": "d", "weight": 0.5},
+        {"prompt": "f", "completion": "g", "weight": 1.0},
+    ]
+    assert [row["weight"] for row in training_rows(found, {0, 1, 2})] == [0.0, 0.0, 1.0]
+
+
+def test_conversations_are_messages(write: Callable[..., Path]) -> None:
+    """In the roles that TRL knows."""
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    _, found = read_datasets([write([{"conversations": turns}, {"conversations": turns[:1]}])])
+    assert training_rows(found) == [
+        {
+            "prompt": [{"role": "user", "content": "a"}],
+            "completion": [{"role": "assistant", "content": "b"}],
+            "weight": 1.0,
+        }
+    ]
