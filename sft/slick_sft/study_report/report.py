@@ -64,9 +64,12 @@ def build(path: Path) -> StudyReport:
     )
 
 
-def write(path: Path) -> list[Path]:
-    """Builds and writes the report into the study's directory; all three files, or none. Same input, same bytes."""
-    report = build(path)
+def write(path: Path, report: StudyReport | None = None) -> list[Path]:
+    """Writes the report into the study's directory; all three files, or none. Same input, same bytes.
+
+    report: what `build` made of this very study; built where it is not given.
+    """
+    report = report or build(path)
     texts = {
         path / "report.html": render.html(report),
         path / "report.md": render.markdown(report),
