@@ -76,7 +76,10 @@ def study(
     if plan:
         plan_study(wish, open_pool, workers, threads)
         return
-    _print_study(run_study(wish, open_pool, workers, threads))
+    state = run_study(wish, open_pool, workers, threads)
+    if not keep_models:
+        print("The tuned weights were removed once they were scored; --keep-models keeps them.")
+    _report(state)
 
 
 def _known(given: Sequence[str]) -> dict[str, str]:
@@ -112,5 +115,14 @@ def _machine(wish: Wish, jobs: int, ray: str) -> tuple[OpenPool, int, int]:
     return open_pool, chosen.workers, chosen.threads
 
 
-def _print_study(state: State) -> None:
-    print(state.out)
+def _report(state: State) -> None:
+    """Writes the study's report, and prints what it says first."""
+    from slick.files import read_json
+    from slick_sft.study_report.report import write
+
+    html, markdown, document = write(state.out)
+    said = read_json(document)
+    for line in (said["headline"], *said["findings"]):
+        print(line)
+    for path in (markdown, document, html):
+        print(path)

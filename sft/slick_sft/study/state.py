@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from slick_sft.study.jobs import (
 SCHEMA = 1
 STUDY = "study.json"
 LOCK = "study.lock"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class State:
@@ -76,13 +78,15 @@ class State:
                 f"{str(setup.base.get('weights'))[:12]}); choose another --out"
             )
         found = list(conflicts(jobs, mapping_of(self._document.get("jobs")), self.out))
+        shown = {job.name: text for job, settings in found if (text := _differing(job, settings))}
+        followed = len(found) - len(shown)
         with Mistakes(
-            f"{self.out}: holds outcomes of other settings; choose another --out, or remove what is named:", limit=8
+            f"{self.out}: holds outcomes of other settings; choose another --out, or remove them"
+            + (f" and the {followed} that rest on them:" if followed else ":"),
+            limit=8,
         ) as mistakes:
-            for job, settings in found:
-                differing = differences(settings, job.settings)
-                shown = "; ".join(f"{name}: there {old!r}, now {new!r}" for name, old, new in differing[:3])
-                mistakes.add(f"{', '.join(job.outs[:2])}{' …' if len(job.outs) > 2 else ''}: {shown}")
+            # Outcomes that nothing is known of may rest on nothing else that is shown.
+            mistakes.extend(shown.values() if shown else (", ".join(job.outs[:2]) for job, _ in found))
 
     def begin(self, setup: Setup, jobs: Sequence[Job], threads: int) -> None:
         """Records the study as it is now; outcomes that only an earlier grid asked for stay recorded."""
@@ -124,6 +128,25 @@ class State:
 
     def _write(self) -> None:
         write_json(self.out / STUDY, self._document)
+
+
+def _differing(job: Job, there: Mapping[str, Any]) -> str:
+    """What differs between a job's settings there and now, but for what follows from earlier jobs; "" if nothing."""
+    derived = job.kind != "probe"
+    differing = [
+        (name, old, new)
+        for name, old, new in differences(there, job.settings)
+        if not (derived and _is_digest(old) and _is_digest(new))
+    ]
+    if not differing:
+        return ""
+    places = ", ".join(job.outs[:2]) + (" …" if len(job.outs) > 2 else "")
+    return f"{places}: " + "; ".join(f"{name}: there {old!r}, now {new!r}" for name, old, new in differing[:3])
+
+
+def _is_digest(value: Any) -> bool:
+    texts = value if isinstance(value, list) else [value]
+    return all(isinstance(text, str) and _DIGEST.fullmatch(text) for text in texts)
 
 
 def _arm(setup: Setup, arm: Arm) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,9 @@ def _score(work: Work, out: Path) -> Record:
     training = read_training(model)
     found: dict[str, Any] = {}
     # Answers of a model that is soon removed would never be asked for again.
-    with _backend(work, model, out / next(iter(work["runs"])), remember=not work["below"]) as backend:
+    with _backend(work, model, out / next(iter(work["runs"])), remember=not work["below"]) as loaded:
+        # A study that was moved, or is named by another path, is the same.
+        backend = replace(loaded, model={**loaded.model, "name": work["model"]}) if work["below"] else loaded
         for place, probe in work["runs"].items():
             known = _knowledge(out / probe)
             asked = Score(

@@ -62,6 +62,11 @@ def tables(out: Path) -> dict[str, Any]:
     return found
 
 
+def probes(out: Path, *splits: str) -> dict[str, str]:
+    """A study's probes, to be taken over by another."""
+    return {split: str(out / "probe" / split) for split in splits or ("train", "dev", "test", "ood")}
+
+
 def read(out: Path) -> Any:
     return json.loads((out / "study.json").read_text())
 
@@ -105,13 +110,12 @@ def test_repeating_a_finished_study_does_nothing(finished: Path, wish: Make) -> 
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize(
-    "moment", ["probe/dev", "mix/sets", "tune/unknown-50-seed0", "score/unknown-100-seed0-convergence"]
-)
+@pytest.mark.parametrize(("moment", "probed"), [("probe/dev", False), ("score/unknown-100-seed0-convergence", True)])
 def test_an_interrupted_study_ends_in_the_same_tables(
-    tmp_path: Path, finished: Path, wish: Make, inline: Any, moment: str
+    tmp_path: Path, finished: Path, wish: Make, inline: Any, moment: str, probed: bool
 ) -> None:
     """What was done is not done again, and the tables are those of an unbroken study."""
+    asked = wish(tmp_path / "out", known=probes(finished) if probed else {})
     pools: list[Any] = []
 
     def opened(place: Path, *_: int) -> Any:
@@ -119,9 +123,9 @@ def test_an_interrupted_study_ends_in_the_same_tables(
         return pools[-1]
 
     with pytest.raises(KeyboardInterrupt):
-        run_study(wish(tmp_path / "out"), opened, 1, 1)
+        run_study(asked, opened, 1, 1)
     assert read(tmp_path / "out")["finished"] is False
-    run_study(wish(tmp_path / "out"), opened, 1, 1)
+    run_study(asked, opened, 1, 1)
     assert not set(pools[0].performed) & set(pools[1].performed)
     assert tables(tmp_path / "out") == tables(finished)
 
@@ -142,7 +146,9 @@ def test_processes_give_the_same_tables_though_they_are_killed(
     assert read(tmp_path / "out")["finished"] is False
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "out"
+    assert done.stdout.splitlines()[-3:] == ["out/report.md", "out/report.json", "out/report.html"]
+    assert "Known test facts at CONVERGENCE" in done.stdout
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     assert tables(tmp_path / "out") == tables(finished)
 
 
@@ -191,7 +197,7 @@ def test_a_grown_grid_keeps_what_is_there(tmp_path: Path, finished: Path, wish: 
     ("change", "named"),
     [
         ("epochs: 2 -> epochs: 3", "training.epochs: there 2.0, now 3.0"),
-        ("size: 20 -> size: 18", "size: there 20, now 18"),
+        ("size: 20 -> size: 18", "and the 8 that rest on them:.*sets/known-only.*size: there 20, now 18$"),
         ("watch_rows: all -> watch_rows: 40", "watch_rows: there 0, now 40"),
     ],
 )
@@ -237,7 +243,7 @@ def test_scores_that_were_lost_bring_back_their_model(tmp_path: Path, finished: 
 
 def test_probes_of_before_are_taken_over(tmp_path: Path, finished: Path, wish: Make, inline: Any) -> None:
     """Without asking the model again; the study's tables are the same."""
-    known = {split: str(finished / "probe" / split) for split in ("train", "dev", "test", "ood")}
+    known = probes(finished)
     run_study(wish(tmp_path / "out", known=known), lambda place, *_: inline(place), 1, 1)
     assert [path.name for path in (tmp_path / "out" / "probe" / "test").iterdir()] == ["knowledge.parquet"]
     assert tables(tmp_path / "out") == tables(finished)
@@ -266,8 +272,7 @@ def test_a_model_that_knows_everything_is_told_so(tmp_path: Path, finished: Path
     (sure,) = [k for k in read_so.knowledge if k.category is Category.HIGHLY_KNOWN][:1]
     all_known = [replace(sure, fact=k.fact) for k in read_so.knowledge]
     write_knowledge(tmp_path / "sure.parquet", all_known, read_so.provenance)
-    known = {split: str(finished / "probe" / split) for split in ("dev", "test", "ood")}
-    known["train"] = str(tmp_path / "sure.parquet")
+    known = probes(finished) | {"train": str(tmp_path / "sure.parquet")}
     with pytest.raises(InputError, match=r"none of the 90 training facts is Unknown to this model .90 HighlyKnown, 0 "):
         run_study(wish(tmp_path / "out", known=known), lambda place, *_: inline(place), 1, 1)
     assert not (tmp_path / "out" / "sets").exists()
@@ -277,7 +282,7 @@ def test_sets_that_cannot_be_mixed_are_told_all_at_once(
     tmp_path: Path, finished: Path, wish: Make, inline: Any
 ) -> None:
     """Which relation is short by how many rows, of every such variant; none of the sets is written."""
-    known = {split: str(finished / "probe" / split) for split in ("train", "dev", "test", "ood")}
+    known = probes(finished)
     big = parse_grid("{size: 80, variants: [known-only, unknown-90, unknown-100, natural]}", "big")
     with pytest.raises(
         InputError, match=r"(?s)these sets cannot be mixed:.*unknown-90 at 80.*short.*unknown-100 at 80"
@@ -327,11 +332,12 @@ def test_a_failed_job_leaves_the_others_done(
         return real(of, out)
 
     monkeypatch.setitem(work._KINDS, "tune", failing)
+    asked = wish(tmp_path / "out", known=probes(finished))
     with pytest.raises(RunError, match=r"(?s)a job of the study failed, and 2 jobs that need it.*the loss is nan.*log"):
-        run_study(wish(tmp_path / "out"), lambda place, *_: inline(place), 1, 1)
+        run_study(asked, lambda place, *_: inline(place), 1, 1)
     assert (tmp_path / "out" / "scores" / "unknown-100-seed0-convergence").is_dir()
     monkeypatch.setitem(work._KINDS, "tune", real)
-    run_study(wish(tmp_path / "out"), lambda place, *_: inline(place), 1, 1)
+    run_study(asked, lambda place, *_: inline(place), 1, 1)
     assert tables(tmp_path / "out") == tables(finished)
 
 
@@ -358,7 +364,7 @@ def test_a_plan_says_what_it_will_take_and_writes_nothing(
 
 def test_models_are_kept_where_they_are_asked_for(tmp_path: Path, finished: Path, wish: Make, inline: Any) -> None:
     """At CONVERGENCE, and at EARLY_STOP where the base was not the best."""
-    known = {split: str(finished / "probe" / split) for split in ("train", "dev", "test", "ood")}
+    known = probes(finished)
     one = parse_grid(GRID.replace("[known-only, unknown-50, only-Unknown]", "[known-only]"), "one")
     kept = wish(tmp_path / "out", known=known, grid=one, keep_models=True)
     run_study(kept, lambda place, *_: inline(place), 1, 1)
@@ -369,7 +375,7 @@ def test_models_are_kept_where_they_are_asked_for(tmp_path: Path, finished: Path
 
 def test_lora_versions_are_tuned_and_scored(tmp_path: Path, finished: Path, wish: Make, inline: Any) -> None:
     """A version shares its variant's set."""
-    known = {split: str(finished / "probe" / split) for split in ("train", "dev", "test", "ood")}
+    known = probes(finished)
     text = GRID.replace("variants:", "versions: {lora: {method: lora, lora_r: 2, variants: [unknown-50]}}\nvariants:")
     run_study(wish(tmp_path / "out", known=known, grid=parse_grid(text, "x")), lambda place, *_: inline(place), 1, 1)
     arm = read(tmp_path / "out")["arms"][-1]
