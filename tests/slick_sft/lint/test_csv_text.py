@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from slick_sft.lint.csv_text import delimiter_of, read_field, records, with_part, write_field
@@ -28,6 +28,8 @@ def written(rows: list[list[str]], **how: object) -> str:
 )
 def test_fields_are_read_as_python_reads_them(rows: list[list[str]], delimiter: str, end: str, quoting: int) -> None:
     """With delimiters, line breaks and quotation marks inside."""
+    # Python's own writer leaves a lone carriage return without quotation marks, and then cannot read it either.
+    assume(quoting == csv.QUOTE_ALL or not any("\r" in field for row in rows for field in row))
     text = written(rows, delimiter=delimiter, lineterminator=end, quoting=quoting)
     found = list(records(text, delimiter))
     read = [[read_field(text[start:stop]) for start, stop in record.fields] for record in found]
