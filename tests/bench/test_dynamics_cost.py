@@ -25,8 +25,10 @@ from slick_tasks.lab import data_path, organism_path
 
 pytestmark = pytest.mark.bench
 
-PAIRS = 6
+PAIRS = 3
 EPOCHS = 10
+# The default.
+BATCH_SIZE = 128
 LEARNING_RATE = 1e-4
 
 
@@ -71,43 +73,40 @@ def test_measuring_costs_at_most_a_tenth(
     if not Path("dynamics-dev/knowledge.parquet").exists():
         slick("probe", "--model", organism_path(), "--facts", "lab", "--split", "dev", "--out", "dynamics-dev")
     data, result = read_training_set("dynamics-set"), {}
-    for batch_size in (32, 128):
-        for name, rows in (("default", None), ("all rows", 0)):
-            given = {
-                "learning_rate": LEARNING_RATE,
-                "per_device_train_batch_size": batch_size,
-                "num_train_epochs": EPOCHS,
-            }
-            lora = LoRA() if method == "lora" else None
-            arguments = sft_arguments(given, lora=lora is not None)
-            watch = read_watch(["dev=dynamics-dev"], rows=rows)
+    for name, rows in (("default", None), ("all rows", 0)):
+        given = {
+            "learning_rate": LEARNING_RATE,
+            "per_device_train_batch_size": BATCH_SIZE,
+            "num_train_epochs": EPOCHS,
+        }
+        lora = LoRA() if method == "lora" else None
+        arguments = sft_arguments(given, lora=lora is not None)
+        watch = read_watch(["dev=dynamics-dev"], rows=rows)
 
-            def run(
-                of: Watch | None, out: Path, arguments: Any = arguments, lora: Any = lora
-            ) -> tuple[float, Any, bytes]:
-                tuning = Tuning(str(organism_path()), data, arguments, lora, device="cpu", watch=of)
-                record = tune(tuning, out)
-                (weights,) = (out / "model").glob("*.safetensors")
-                return timed["seconds"], record, weights.read_bytes()
+        def run(of: Watch | None, out: Path, arguments: Any = arguments, lora: Any = lora) -> tuple[float, Any, bytes]:
+            tuning = Tuning(str(organism_path()), data, arguments, lora, device="cpu", watch=of)
+            record = tune(tuning, out)
+            (weights,) = (out / "model").glob("*.safetensors")
+            return timed["seconds"], record, weights.read_bytes()
 
-            ratios, last = [], None
-            for pair in range(PAIRS):
-                outs = {key: work / f"dynamics-{method}-{batch_size}-{rows}-{pair}-{key}" for key in ("on", "off")}
-                found = {}
-                for key in ("on", "off") if pair % 2 else ("off", "on"):
-                    found[key] = run(watch if key == "on" else None, outs[key])
-                assert found["on"][2] == found["off"][2]
-                ratios.append(found["on"][0] / found["off"][0] - 1)
-                last = found["on"][1]
-                measured = read_dynamics(outs["on"])
-            assert last is not None
-            result[f"batch {batch_size}, {name}"] = {
-                "added": interval(ratios),
-                "rows": {of: counts["measured"] for of, counts in last["dynamics"]["sets"].items()},
-                "measurements": len(measured),
-                "steps": last["steps"],
-                "trained_rows": len(data.rows),
-            }
+        ratios, last = [], None
+        for pair in range(PAIRS):
+            outs = {key: work / f"dynamics-{method}-{BATCH_SIZE}-{rows}-{pair}-{key}" for key in ("on", "off")}
+            found = {}
+            for key in ("on", "off") if pair % 2 else ("off", "on"):
+                found[key] = run(watch if key == "on" else None, outs[key])
+            assert found["on"][2] == found["off"][2]
+            ratios.append(found["on"][0] / found["off"][0] - 1)
+            last = found["on"][1]
+            measured = read_dynamics(outs["on"])
+        assert last is not None
+        result[name] = {
+            "added": interval(ratios),
+            "rows": {of: counts["measured"] for of, counts in last["dynamics"]["sets"].items()},
+            "measurements": len(measured),
+            "steps": last["steps"],
+            "trained_rows": len(data.rows),
+        }
     write_result(
         "dynamics" if method == "full" else f"dynamics_{method}",
         {
@@ -115,10 +114,9 @@ def test_measuring_costs_at_most_a_tenth(
             "model": "the lab organism",
             "method": method,
             "epochs": EPOCHS,
+            "batch_size": BATCH_SIZE,
             "weights_equal_bit_for_bit": True,
             "runs": result,
         },
     )
-    for name, of in result.items():
-        if "default" in name:
-            assert of["added"]["interval_95"][0] < 0.10
+    assert result["default"]["added"]["value"] < 0.10
