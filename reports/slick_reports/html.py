@@ -96,7 +96,7 @@ def page_environment(package: str) -> jinja2.Environment:
             name: getattr(wording, name)
             for name in (
                 *("percent", "percent_interval", "points", "points_interval", "size", "count", "level", "expected"),
-                "decimal",
+                *("decimal", "chance"),
             )
         },
     }

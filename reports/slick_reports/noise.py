@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from math import fsum
+from math import fsum, isnan
 from statistics import mean, stdev
 
 from slick.facts import Fact
-from slick.knowledge import CATEGORIES, Category, Knowledge
+from slick.knowledge import CATEGORIES, KNOWN, Category, Knowledge
 from slick.statistics import wilson
 from slick_reports.arms import Arm
 from slick_reports.compare import Comparison
@@ -113,6 +113,16 @@ def knowledge_shares(knowledge: Sequence[Knowledge], source: str = "probe") -> S
     """As `category_shares`, of a probe: expected counts (Σu) where the exact estimator gives chances."""
     expected = any(k.chances is not None for k in knowledge)
     return _shares(((k.fact, k.shares) for k in knowledge), source, expected=expected)
+
+
+def known_shares(relations: Sequence[str], categories: Sequence[int], unknown: Sequence[float]) -> Shares | None:
+    """As `knowledge_shares`, of columns: categories are places, unknown is u or NaN where it is not told."""
+    counts = (
+        {category: 1.0} if isnan(u) or category in KNOWN[:2] else {Category.UNKNOWN: u, Category.WEAKLY_KNOWN: 1 - u}
+        for category, u in zip((CATEGORIES[place] for place in categories), unknown, strict=True)
+    )
+    facts = (Fact(r, "", "", ("",), "", str(i)) for i, r in enumerate(relations))
+    return _shares(zip(facts, counts, strict=True), "probe", expected=not all(map(isnan, unknown)))
 
 
 def _shares(found: Iterable[tuple[Fact, Mapping[Category, float]]], source: str, *, expected: bool) -> Shares | None:

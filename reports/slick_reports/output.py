@@ -30,7 +30,7 @@ def write_report(report: Report, html_path: Path, junit: Path | None = None) -> 
             raise InputError(f"--junit {junit}: is also a name of --out {html_path}; choose another")
         strangers[junit] = junit_xml.MARK
     for path, mark in strangers.items():
-        _refuse_stranger(path, mark)
+        refuse_stranger(path, mark)
     report = replace(report, command=f"{report.command}{_named('--junit', junit)}{_named('--out', html_path)}")
     texts = {
         html_path: html.render(report, stem=html_path.stem),
@@ -49,8 +49,11 @@ def _named(option: str, path: Path | None) -> str:
     return "" if path is None else f" {option} {shlex.quote(str(path))}"
 
 
-def _refuse_stranger(path: Path, mark: str) -> None:
-    """The user named the page; the two files beside it must not cost a file of the user's own."""
+def refuse_stranger(path: Path, mark: str) -> None:
+    """InputError where `path` holds anything but a file of ours, which bears `mark` near its beginning.
+
+    The user named the page; what is written beside it must not cost a file of the user's own.
+    """
     if not path.exists():
         return
     try:

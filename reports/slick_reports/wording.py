@@ -67,6 +67,13 @@ def count(value: float, runs: int = 1) -> str:
     return f"{value:,.1f}" if runs > 1 else f"{round(value):,}"
 
 
+def chance(p: float | None) -> str:
+    """A p-value: "0.013", "<0.001"; "undefined" for None."""
+    if p is None:
+        return UNDEFINED
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def level(value: float) -> str:
     """An interval's level: "90 %"."""
     return f"{100 * value:g} %"

@@ -1,0 +1,393 @@
+"""From a ledger to the numbers of a history: accuracy by version, tested changes, facts that flipped and when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slick.errors import InputError
+from slick.facts import Fact
+from slick.knowledge import CATEGORIES, KNOWN
+from slick.paired import Paired, paired
+from slick.statistics import LEVEL, Estimate, Interval, arm_share
+from slick_reports import numbers
+from slick_reports.headline import quoted
+from slick_reports.history_numbers import Flipped, GroupLine, History, Step, Version
+from slick_reports.inputs import mapping
+from slick_reports.ledger import Columns, Held, Ledger
+from slick_reports.ledger_entries import ABSTAINED, RIGHT
+from slick_reports.noise import known_shares
+from slick_reports.numbers import Shares, Side
+from slick_reports.text import visible
+from slick_reports.wording import points, points_limits, size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slick.statistics import Scores
+
+    Mask = NDArray[np.bool_]
+
+# All steps of a history together: where nothing changed, one history in twenty marks anything.
+ALPHA = 0.05
+TITLE = "What each version knows"
+STALE_DAYS = 90.0
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A version's runs on the ledger's facts: runs × facts, NaN where a fact was not asked."""
+
+    name: str
+    runs: tuple[Held, ...]
+    right: Scores
+    abstained: Scores
+
+    @property
+    def asked(self) -> Mask:
+        """Facts that every run of the version was asked."""
+        return np.asarray(~np.isnan(self.right).any(axis=0), dtype=bool)
+
+
+def build_history(
+    ledger: Ledger, *, series: str = "", title: str = TITLE, stale_days: float = STALE_DAYS, command: str = ""
+) -> History:
+    """The history of one series of scores in a ledger, with the categories of its probes.
+
+    series: which, where the ledger holds several. stale_days: a version older than that, against the newest, is marked.
+    Raises InputError for an empty ledger, an unknown series, and several where none is named.
+    """
+    runs = ledger.runs()
+    chosen = _series(ledger, runs, series)
+    facts = ledger.facts()
+    places = {number: place for place, number in enumerate(facts)}
+    held = [run for run in runs if run.series == chosen]
+    columns = {run.id: ledger.columns(run.id) for run in runs if run.series == chosen or run.kind == "probe"}
+    versions = [_asked(group, columns, places) for group in _by_version(held).values()]
+    return _History(list(facts.values()), versions, runs, columns, places, stale_days).build(chosen, title, command)
+
+
+def _series(ledger: Ledger, runs: Sequence[Held], wanted: str) -> str:
+    found = {run.series: None for run in runs if run.kind == "score"}
+    if not found:
+        raise InputError(f"{ledger.path}: holds no scores; add some with `slick history add RUN`")
+    if wanted:
+        if wanted not in found:
+            raise InputError(f"--series {wanted}: not in the ledger; it has {', '.join(found)}")
+        return wanted
+    if len(found) > 1:
+        told = "\n".join(f"  {name}: {_settings_told(runs, name)}" for name in found)
+        raise InputError(
+            f"{ledger.path}: holds scores made in {len(found)} ways, which cannot be set against each other:\n{told}\n"
+            "choose one with --series"
+        )
+    return next(iter(found))
+
+
+def _settings_told(runs: Sequence[Held], series: str) -> str:
+    settings = _settings(next(run for run in runs if run.series == series))
+    names = dict.fromkeys(run.version for run in runs if run.series == series)
+    return f"{', '.join(f'{k} {v}' for k, v in settings.items())} ({len(names)} versions)"
+
+
+def _settings(run: Held) -> dict[str, str]:
+    return {str(k): visible(str(v), 200) for k, v in mapping(run.record.get("settings")).items()}
+
+
+def _by_version(runs: Sequence[Held]) -> dict[str, list[Held]]:
+    """Versions in the order of their first run."""
+    found: dict[str, list[Held]] = {}
+    for run in runs:
+        found.setdefault(run.version, []).append(run)
+    return found
+
+
+def _asked(runs: Sequence[Held], columns: Mapping[int, Columns], places: Mapping[int, int]) -> Asked:
+    right = np.full((len(runs), len(places)), np.nan)
+    abstained = right.copy()
+    for row, run in enumerate(runs):
+        of = columns[run.id]
+        at = np.array([places[int(number)] for number in of.facts], dtype=np.int64)
+        right[row, at] = of.outcome == RIGHT
+        abstained[row, at] = of.outcome == ABSTAINED
+    return Asked(runs[0].version, tuple(runs), right, abstained)
+
+
+class _History:
+    """The facts of a series, and its versions in order."""
+
+    def __init__(
+        self,
+        facts: Sequence[Fact],
+        versions: Sequence[Asked],
+        runs: Sequence[Held],
+        columns: Mapping[int, Columns],
+        places: Mapping[int, int],
+        stale_days: float,
+    ) -> None:
+        self.facts, self.versions, self.runs = facts, versions, runs
+        self.columns, self.places, self.stale_days = columns, places, stale_days
+        marked = [i for i, version in enumerate(versions) if any(run.baseline for run in version.runs)]
+        self.baseline = marked[0] if marked else 0
+        self.marked = bool(marked)
+        self.categories = self._categories()
+        self._clusters = [("subject", f.subject) if f.subject else ("fact", f.id) for f in facts]
+        self._strata = [fact.relation for fact in facts]
+
+    def _categories(self) -> NDArray[np.int8]:
+        """Per fact, its first recorded category: the baseline's, else that of the earliest run that has one."""
+        found = np.full(len(self.facts), -1, dtype=np.int8)
+        base = self.versions[self.baseline].name
+        first = [run for run in self.runs if run.version == base and run.id in self.columns]
+        for run in [*first, *(run for run in self.runs if run.id in self.columns)]:
+            of = self.columns[run.id]
+            at = np.array([self.places[int(number)] for number in of.facts], dtype=np.int64)
+            at, category = at[of.category >= 0], of.category[of.category >= 0]
+            free = found[at] < 0
+            found[at[free]] = category[free]
+        return found
+
+    def groups(self) -> dict[str, Mask]:
+        found = {numbers.ALL: np.ones(len(self.facts), dtype=bool)}
+        if (self.categories >= 0).any():
+            found[numbers.KNOWN] = (self.categories >= 0) & (self.categories < len(KNOWN))
+            found |= {str(category): self.categories == place for place, category in enumerate(CATEGORIES)}
+        return found
+
+    def build(self, series: str, title: str, command: str) -> History:
+        steps = adjusted(list(self._steps()))
+        flipped = tuple(self._flipped())
+        asked = np.logical_or.reduce([version.asked for version in self.versions])
+        states: dict[str, int] = {}
+        for flip in flipped:
+            states[flip.state] = states.get(flip.state, 0) + 1
+        return History(
+            title=title,
+            headline=headline(self.versions[self.baseline].name, self.versions[-1].name, steps),
+            series=series,
+            settings=_settings(self.versions[0].runs[0]),
+            baseline=self.versions[self.baseline].name,
+            n=int(asked.sum()),
+            versions=tuple(self._version(i) for i in range(len(self.versions))),
+            steps=steps,
+            alpha=ALPHA,
+            level=LEVEL,
+            flipped=flipped,
+            states=states,
+            notes=tuple(self._notes(asked, len(steps))),
+            command=command,
+        )
+
+    def _version(self, place: int) -> Version:
+        version = self.versions[place]
+        record = version.runs[0].record
+        groups = tuple(
+            GroupLine(name, int((mask & version.asked).sum()), _side(version, mask & version.asked))
+            for name, mask in self.groups().items()
+        )
+        return Version(
+            version.name,
+            version.runs[0].at,
+            tuple(_seed(run) for run in version.runs),
+            int(version.asked.sum()),
+            groups,
+            self._shares(version.name),
+            place == self.baseline,
+            tuple(self._stale(place)),
+            str(mapping(record.get("model")).get("name") or ""),
+            tuple(str(run.record.get("source", "")) for run in version.runs),
+        )
+
+    def _shares(self, version: str) -> Shares | None:
+        """By the newest probe of the version."""
+        probes = [run for run in self.runs if run.kind == "probe" and run.version == version]
+        if not probes:
+            return None
+        of = self.columns[probes[-1].id]
+        relations = [self.facts[self.places[int(number)]].relation for number in of.facts]
+        return known_shares(relations, of.category.tolist(), of.unknown.tolist())
+
+    def _stale(self, place: int) -> Iterator[str]:
+        version, newest = self.versions[place], self.versions[-1]
+        missing = int((newest.asked & ~version.asked).sum())
+        if missing:
+            yield f"was not asked {missing:,} of the {int(newest.asked.sum()):,} facts of {quoted(newest.name)}"
+        days = _days(version.runs[0].at, newest.runs[0].at)
+        if days is not None and days > self.stale_days:
+            yield f"is {days:,.0f} days older than {quoted(newest.name)}"
+        there, here = (mapping(v.runs[0].record.get("libraries")) for v in (version, newest))
+        differing = sorted(str(k) for k in {*there, *here} if there.get(k) != here.get(k))
+        if differing and there and here:
+            yield f"was made with other versions of {', '.join(differing)} than {quoted(newest.name)}"
+
+    def _steps(self) -> Iterator[Step]:
+        """Every version against the one before it, and against the baseline; on all and on Known facts."""
+        groups = {name: mask for name, mask in self.groups().items() if name in (numbers.ALL, numbers.KNOWN)}
+        pairs = [("previous", i - 1, i) for i in range(1, len(self.versions))]
+        # The version after the baseline is set against it already.
+        pairs += [("baseline", self.baseline, i) for i in range(self.baseline + 2, len(self.versions))]
+        for against, i, j in pairs:
+            for name, mask in groups.items():
+                yield self._step(against, self.versions[i], self.versions[j], name, mask)
+
+    def _step(self, against: str, earlier: Asked, later: Asked, group: str, mask: Mask) -> Step:
+        both = mask & earlier.asked & later.asked
+        inside = np.flatnonzero(both)
+        before, after = earlier.right[:, both], later.right[:, both]
+        if 1 in (len(before), len(after)):
+            # One run says nothing of its seeds, so it meets one run.
+            before, after = before[:1], after[:1]
+        found = paired(
+            after,
+            before,
+            clusters=[self._clusters[i] for i in inside],
+            strata=[self._strata[i] for i in inside],
+        )
+        estimate = _clipped(found.estimate(LEVEL)) if found else None
+        p = two_sided(found) if found else None
+        lost, gained = (found.lost, found.gained) if found else (0.0, 0.0)
+        return Step(against, earlier.name, later.name, group, len(inside), estimate, lost, gained, p, None, False)
+
+    def _flipped(self) -> Iterator[Flipped]:
+        """Facts whose answer changed sides between any two versions, in the ledger's order."""
+        signs = np.full((len(self.versions), len(self.facts)), ord("-"), dtype=np.uint8)
+        for row, version in enumerate(self.versions):
+            right = version.right.mean(axis=0)
+            signs[row, version.asked] = np.where(right[version.asked] > 0.5, ord("1"), ord("0"))
+        moved = (signs == ord("1")).any(axis=0) & (signs == ord("0")).any(axis=0)
+        names = [version.name for version in self.versions]
+        for place in np.flatnonzero(moved).tolist():
+            path = signs[:, place].tobytes().decode()
+            state, bad = fate(path, self.baseline)
+            category = int(self.categories[place])
+            yield Flipped(
+                self.facts[place],
+                str(CATEGORIES[category]) if category >= 0 else None,
+                path,
+                flips_of(path),
+                state,
+                None if bad is None else names[bad],
+            )
+
+    def _notes(self, asked: Mask, steps: int) -> Iterator[str]:
+        if not self.marked:
+            yield (
+                f"No version is marked as the baseline, so it is the first, {quoted(self.versions[0].name)}; mark one "
+                "with slick history add RUN --baseline."
+            )
+        if any(int(version.asked.sum()) != int(asked.sum()) for version in self.versions):
+            yield "Not every version was asked the same facts: each step is on the facts that both were asked."
+        if any(len(version.runs) > 1 for version in self.versions) and any(len(v.runs) == 1 for v in self.versions):
+            yield "Where a version with one run meets one with several seeds, only the first seed of each is compared."
+        if not (self.categories >= 0).any():
+            yield "No fact has a category: add a probe of the first version, or score with slick score --knowledge."
+        else:
+            yield "Facts keep the category that they had first, so that a group holds the same facts in every version."
+        yield (
+            "A step is tested two-sided, paired fact by fact, facts of one subject as a cluster, relations as strata; "
+            f"p-values are adjusted by Holm over all {steps} steps, so that together they err in {100 * ALPHA:g} % of "
+            "histories where nothing changed."
+        )
+
+
+def _seed(run: Held) -> int | None:
+    seed = run.record.get("seed")
+    return seed if isinstance(seed, int) else None
+
+
+def _side(version: Asked, mask: Mask) -> Side:
+    if not mask.any():
+        return Side(None, None)
+    right = version.right[:, mask]
+    estimate = arm_share(right) or Estimate(float(right.mean()), None, right.shape[1], "undefined for one fact")
+    return Side(estimate, float(version.abstained[:, mask].mean()))
+
+
+def _clipped(estimate: Estimate) -> Estimate:
+    if estimate.interval is None:
+        return estimate
+    low, high = max(estimate.interval.low, -1.0), min(estimate.interval.high, 1.0)
+    return replace(estimate, interval=Interval(low, high, estimate.interval.level))
+
+
+def _days(earlier: str, later: str) -> float | None:
+    """Days between two dates; None where one is not recorded."""
+    if not earlier or not later:
+        return None
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds() / 86_400
+
+
+def two_sided(found: Paired) -> float | None:
+    """The p-value of "no difference", either way; None where it is undefined."""
+    mirrored = replace(found, value=-found.value, lost=found.gained, gained=found.lost)
+    below, above = found.chance_above(0.0), mirrored.chance_above(0.0)
+    return None if below is None or above is None else min(1.0, 2 * min(below, above))
+
+
+def adjusted(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps with their p-values adjusted by Holm (1979), and marked where that stands at ALPHA."""
+    order = sorted((p, place) for place, step in enumerate(steps) if (p := step.p) is not None)
+    found, most = list(steps), 0.0
+    for rank, (p, place) in enumerate(order):
+        # An undefined one counts among the comparisons, and is never marked.
+        most = max(most, min(1.0, p * (len(steps) - rank)))
+        found[place] = replace(steps[place], adjusted=most, changed=most < ALPHA)
+    return tuple(found)
+
+
+def flips_of(path: str) -> int:
+    """Changes between right and wrong along a path, over versions that were asked."""
+    asked = path.replace("-", "")
+    return sum(a != b for a, b in pairwise(asked))
+
+
+def fate(path: str, baseline: int) -> tuple[str, int | None]:
+    """What became of a fact since the baseline, and the place of the first bad version where it is lost.
+
+    Lost: right at the baseline (or at the first later version that was asked) and wrong in the last that was asked.
+    """
+    since = path[baseline:]
+    if not since.replace("-", "") or path[-1] == "-":
+        return "moved, end not asked", None
+    asked = since.replace("-", "")
+    if asked[0] == asked[-1]:
+        return ("came back" if asked[0] == "1" else "fell back"), None
+    if asked[0] == "0":
+        return "gained", None
+    last_right = path.rindex("1")
+    return "lost", path.index("0", last_right)
+
+
+def headline(baseline: str, newest: str, steps: Sequence[Step]) -> str:
+    """One sentence: the marked changes, the worst first, and where the newest version stands against the baseline."""
+    changes = [step for step in steps if step.changed and step.against == "previous"]
+    told = "No step between two versions is a change that stands after correction"
+    if changes:
+        fell = [step for step in changes if _value(step) < 0]
+        worst = min(fell or changes, key=_value)
+        verb = "fell" if _value(worst) < 0 else "rose"
+        what = "all facts" if worst.group == numbers.ALL else f"{worst.group} facts"
+        places = len({step.later for step in changes})
+        told = (
+            f"{places} version{'s changed' if places > 1 else ' changed'} accuracy; most: in {quoted(worst.later)} it "
+            f"{verb} by {size(_value(worst))} points on {what} against {quoted(worst.earlier)} "
+            f"({points_limits(worst.estimate.interval if worst.estimate else None)}, n = {worst.n:,})"
+        )
+    last = [s for s in steps if s.later == newest and s.earlier == baseline and s.group == numbers.ALL]
+    if last and last[-1].estimate:
+        told += (
+            f"; {quoted(newest)} stands at {points(last[-1].estimate.value)} points against the baseline "
+            f"{quoted(baseline)} ({points_limits(last[-1].estimate.interval)})"
+        )
+    return f"{told}."
+
+
+def _value(step: Step) -> float:
+    return step.estimate.value if step.estimate else math.inf
