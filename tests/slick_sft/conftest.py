@@ -80,7 +80,7 @@ def kill_at() -> Callable[[pytest.MonkeyPatch, int], type[BaseException]]:
     """From then on a run dies at the start of this step, with what is returned."""
 
     def kill(monkeypatch: pytest.MonkeyPatch, step: int) -> type[BaseException]:
-        from slick_sft.trainer import CheckedTrainer
+        from slick_sft.checked_trainer import CheckedTrainer
 
         real = CheckedTrainer.training_step
 

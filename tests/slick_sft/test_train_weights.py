@@ -85,7 +85,7 @@ def test_trls_own_loss_is_ours_without_weights(
     tuning: Callable[..., Tuning], trainer_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the same batches TRL's loss over all positions gives the losses that the head at the targets alone gives."""
-    from slick_sft.trainer import CheckedTrainer
+    from slick_sft.checked_trainer import CheckedTrainer
 
     def logged() -> list[dict[str, float]]:
         trainer, _ = trainer_of(tuning("logging_steps=1", "gradient_accumulation_steps=2"))
