@@ -46,7 +46,7 @@ def lint(
     datasets: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DATASET...",
+            metavar="DATASET",
             help="JSON Lines, JSON, CSV, Parquet, or a `datasets` directory; in the form of TRL (messages, prompt and "
             "completion, text), Alpaca, ShareGPT, or question and answer.",
             show_default=False,

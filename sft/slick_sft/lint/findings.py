@@ -131,7 +131,8 @@ def _unknown(rows: Sequence[Examined], knowledge: Mapping[str, Knowledge]) -> It
                 UNKNOWN,
                 i,
                 f"Unknown to the model: {quoted(row.fact.question)} → {quoted(row.exchange.answer)}; "
-                f"P_Correct(T=0) {k.p_greedy:.2g}, P_Correct(T>0) {k.p_sampled or 0:.2g}, u {k.u or 0:.2g}{unsure}",
+                f"P_Correct(T=0) {_chance(k.p_greedy)}, P_Correct(T>0) {_chance(k.p_sampled or 0)}, "
+                f"u {_chance(k.u or 0)}{unsure}",
             )
 
 
@@ -202,6 +203,12 @@ def quoted(text: str) -> str:
     from slick_reports.text import visible
 
     return f"“{visible(text, 120)}”"
+
+
+def _chance(value: float) -> str:
+    """Two digits, of which none makes a certainty of what is none."""
+    text = f"{value:.2g}"
+    return ">0.99" if value < 1 and float(text) == 1 else text
 
 
 def _answer_keys(row: Examined) -> frozenset[str]:

@@ -37,6 +37,8 @@ def test_unknown_facts(write: Write, linted: Linted) -> None:
     assert found[3] == (
         "Unknown to the model: “Where was Bo3 Ka3 born?” → “Town3”; P_Correct(T=0) 0, P_Correct(T>0) 0, u 1"
     )
+    nearly = linted(write(range(8)), known={born(0): 1e-5})
+    assert broken(nearly, "unknown-fact")[0].endswith("P_Correct(T=0) 0, P_Correct(T>0) 1e-05, u >0.99")
     assert found[2].endswith("u 0.62 (uncertain: samples may well say WeaklyKnown)")
     known = [report.known(row) for row in report.rows]
     assert [k.category for k in known[:3] if k] == [Category.HIGHLY_KNOWN, Category.WEAKLY_KNOWN, Category.UNKNOWN]
