@@ -107,7 +107,7 @@ def _machine(wish: Wish, jobs: int, ray: str) -> tuple[OpenPool, int, int]:
         if ray:
             from slick_sft.study.ray_pool import RayPool
 
-            return RayPool(out, size, address=ray, threads=threads, gpu=bool(chosen.gpus))
+            return RayPool(out, size, address=ray, threads=threads, gpu=wish.device != "cpu")
         from slick_sft.study.pool import ProcessPool
 
         return ProcessPool(out, size, threads=threads, gpus=chosen.gpus)

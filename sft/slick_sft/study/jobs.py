@@ -22,8 +22,6 @@ from slick_sft.study.ptrue import RECORD as PTRUE_RECORD
 # The places in a study's directory; the report reads them.
 PROBE, SETS, TUNED, SCORES, PTRUE = "probe", "sets", "tuned", "scores", "ptrue"
 BASE = "base"
-# Facts of dev that costs are measured on.
-MEASURED = 48
 EARLY_STOP, CONVERGENCE = "early_stop", "convergence"
 STAGES = (EARLY_STOP, CONVERGENCE)
 # A tuned run's directories of weights, by stage.
@@ -292,7 +290,7 @@ def measure_job(setup: Setup) -> Job:
         "model": setup.model,
         "facts": setup.facts,
         "split": "dev",
-        "limit": MEASURED,
+        "limit": 0,
         "trainings": {version: training.as_dict() for version, training in setup.grid.trainings.items()},
         "arm": "measured",
         "seed": 0,

@@ -6,6 +6,7 @@ The study's directory, the model and the facts must lie on a file system that al
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from slick_sft.study.schedule import DIED, Event
 LOCAL = "local"
 # How often a running job is asked how far it is.
 _POLL_S = 1.0
+_KNOCK_S = 10.0
 
 
 class Actor:
@@ -43,8 +45,21 @@ class Actor:
         return self._told
 
 
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens: Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+
+
+def _has_gpus(ray: Any) -> bool:
+    """Whether the cluster has GPUs; the machine that the command was given on may have none."""
+    return bool(ray.cluster_resources().get("GPU", 0))
+
+
 class RayPool:
-    """`size` actors. address: of a cluster, or LOCAL for one that is started for this study on this machine.
+    """`size` actors. address: of a cluster, or LOCAL for one that is started for this study on this machine. gpu:
+    whether each is to have a GPU for itself, where there are any.
 
     Used as a context manager: leaving it ends the actors, and the cluster if it was started here.
     """
@@ -54,7 +69,7 @@ class RayPool:
         self._size = size
         self._address = address
         self._threads = threads
-        self._gpu = gpu
+        self._gpu_wanted = gpu
         self._idle: list[Any] = []
         self._running: dict[Any, tuple[Any, Job]] = {}
         self._polls: dict[Any, Job] = {}
@@ -76,14 +91,15 @@ class RayPool:
         if self._address == LOCAL:
             options |= {"num_cpus": self._size * self._threads, "include_dashboard": False}
         try:
+            _knock(self._address)
             ray.init(address=self._address, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
             raise InputError(
                 f"--ray {self._address}: no cluster can be reached there ({' '.join(str(error).split())[:300]}); "
-                "expected local, auto, or an address such as ray://HOST:10001"
+                "expected local, auto, or an address such as HOST:6379"
             ) from error
         self._class = ray.remote(Actor).options(
-            num_cpus=self._threads, num_gpus=1 if self._gpu else 0, max_concurrency=2
+            num_cpus=self._threads, num_gpus=1 if self._gpu_wanted and _has_gpus(ray) else 0, max_concurrency=2
         )
         return self
 

@@ -167,3 +167,12 @@ def test_every_category_can_be_alone() -> None:
     names = [f"only-{category}" for category in CATEGORIES]
     grid = parse_grid(f"variants: [{', '.join(names)}]", "x.yaml")
     assert len(grid.variants) == len(CATEGORIES)
+
+
+def test_the_documented_grid_is_one() -> None:
+    """The page's example is read as it stands, with every key that a grid has."""
+    page = (Path(__file__).parents[3] / "docs" / "study.md").read_text(encoding="utf-8")
+    grid = parse_grid(page.partition("```yaml\n")[2].partition("```")[0], "docs/study.md")
+    assert [variant.name for variant in grid.variants][-2:] == ["lora-known-only", "lora-unknown-50"]
+    assert grid.recipes["gentle"].as_dict()["weights"] == {"Unknown": 0.2}
+    assert (grid.size, grid.watch_rows, grid.limits) == (500, 300, {"train": 5000, "test": 1000})
