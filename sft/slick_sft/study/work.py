@@ -104,7 +104,8 @@ def _mix(work: Work, out: Path) -> Record:
                 mixed[place] = mix(kept, recipe, work["sets"][place]["seed"], size=work["size"])
             except InputError as error:
                 # Of every seed of a recipe the same.
-                mistakes.messages += [text for text in [str(error)] if text not in mistakes.messages]
+                text = str(error).replace("--size", "the grid's size")
+                mistakes.messages += [] if text in mistakes.messages else [text]
     for place, rows in mixed.items():
         if not (out / place).exists():
             write_mix(
