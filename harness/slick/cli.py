@@ -19,7 +19,10 @@ from slick.errors import EXIT_INPUT, EXIT_RUN, SlickError
 from slick.processes import speaks
 
 # The order in which a user meets the verbs; others follow by name.
-_ORDER = ("demo", "probe", "mix", "tune", "score", "report", "study", "store", "lab", "tasks-path")
+_ORDER = (
+    *("demo", "probe", "lint", "mix", "tune", "score", "report", "history", "study"),
+    *("learning-rate", "store", "lab", "fsdp-config", "tasks-path"),
+)
 
 # The base of all usage errors: typer's own copy of click where it brings one, else click itself.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
