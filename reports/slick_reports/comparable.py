@@ -30,6 +30,15 @@ def check_comparable(before: Scored, others: Sequence[Scored], *, allow_mismatch
     return found
 
 
+def check_settings(before: Scored, others: Sequence[Scored], *, allow_mismatch: bool) -> list[Mismatch]:
+    """As `check_comparable`, of runs without answers: their settings alone."""
+    for other in others:
+        _same_shots(before, other)
+    found = [mismatch for other in others for mismatch in _mismatches(before, other)]
+    refuse(found, allow_mismatch=allow_mismatch)
+    return found
+
+
 def refuse(found: Sequence[Mismatch], *, allow_mismatch: bool) -> None:
     """Raises InputError naming every mismatch, unless they are allowed."""
     if found and not allow_mismatch:

@@ -12,6 +12,7 @@ from slick.facts import Fact
 from slick.knowledge import Category
 from slick.matching import first_line
 from slick.runs import Run, read_run, read_samples
+from slick_reports.lm_eval_scores import answered_of, counted, lacks_of, told_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,16 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A score run. rows: fact id → answer; a fact that stands there several times is kept once (n_rows counts all)."""
+    """A score run. rows: fact id → answer; a fact that stands there several times is kept once (n_rows counts all).
+
+    told: provenance where lm_eval wrote the run, else None. lacks: what such a run does not record.
+    """
 
     run: Run
     rows: Mapping[str, Answered]
     n_rows: int
+    told: Mapping[str, Any] | None = None
+    lacks: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -41,7 +47,7 @@ class Scored:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        return self.run.provenance
+        return self.run.provenance if self.told is None else self.told
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -64,36 +70,82 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def read_scored(path: Path) -> Scored:
-    """The score run in `path`. InputError for another kind of run, one without samples, and rows that cannot be."""
-    run = read_run(path)
-    if run.kind != "score":
-        found = _KINDS.get(run.kind, f"is a run of kind {run.kind!r}")
-        raise InputError(f"{path}: {found}; expected a `slick score` run")
+    """The score run in `path`, of `slick score` or of lm_eval's closed-book tasks, ours and others, with --log_samples.
+
+    InputError for another kind of run, one without samples or with fewer than it counts, and rows that cannot be.
+    """
+    run = read_finished(path)
+    ours = run.kind == "score"
+    if run.kind not in ("score", "lm_eval"):
+        raise InputError(f"{path}: {_KINDS.get(run.kind, f'is a run of kind {run.kind!r}')}; expected scores")
     if not run.samples:
         raise InputError(
-            f"{path}: logged no samples (samples_*.jsonl), so its answers cannot be paired; score the model again"
+            f"{path}: logged no samples (samples_*.jsonl), so its answers cannot be paired; {_again(ours)}"
         )
     rows: dict[str, Answered] = {}
     total = 0
     with Mistakes(f"{path}: rows that are no scored facts:") as mistakes:
-        for file in run.samples.values():
+        for task, file in run.samples.items():
+            docs: set[Any] = set()
+            chosen: Any = None
             for number, row in enumerate(read_samples(file), 1):
+                # lm_eval writes a row a filter; the first one's answers count.
+                chosen = row.get("filter") if number == 1 else chosen
+                if row.get("filter") != chosen:
+                    continue
                 total += 1
                 try:
-                    answered = _answered(row)
-                except (KeyError, IndexError, TypeError, ValueError) as error:
+                    docs.add(row.get("doc_id", number))
+                    answered = _answered(row) if ours else _of_lm_eval(row, task)
+                except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
                     mistakes.add(f"{file.name}:{number}: {_reason(error)}")
                     continue
                 rows.setdefault(answered.fact.id, answered)
+            wanted = counted(run.results, task)
+            if docs and wanted is not None and len(docs) < wanted:
+                mistakes.add(f"{file.name}: holds {len(docs):,} of the {wanted:,} answers that the results count")
     if not rows:
-        raise InputError(f"{path}: its samples file is empty; score the model again")
-    return Scored(run, rows, total)
+        raise InputError(f"{path}: its samples file is empty; {_again(ours)}")
+    if ours:
+        return Scored(run, rows, total)
+    told = told_of(run.results, run.provenance)
+    return Scored(run, rows, total, told, lacks_of(run.results, told, ours=bool(run.provenance)))
+
+
+def _again(ours: bool) -> str:
+    return "score the model again" if ours else "run lm_eval again with --log_samples"
+
+
+def read_finished(path: Path) -> Run:
+    """`slick.runs.read_run`, but samples whose results are missing are said to be that."""
+    if path.is_dir() and not any(path.rglob("results_*.json")):
+        found = next(path.rglob("samples_*.jsonl"), None)
+        if found is not None:
+            raise InputError(
+                f"{path}: holds samples ({found.name}) but no results_*.json; copy it from where they were made, "
+                "or run again"
+            )
+    return read_run(path)
 
 
 _KINDS = {
     "probe": "is a probe (few-shot knowledge, never compared with a zero-shot score; give it as --knowledge)",
-    "lm_eval": "was written by lm_eval itself, without the prompts' form",
 }
+
+
+def _of_lm_eval(row: Mapping[str, Any], task: str) -> Answered:
+    if "p_correct_greedy" in row:
+        raise ValueError("is a row of a probe; give the run as --knowledge")
+    found = answered_of(row, task)
+    return Answered(
+        found["fact"],
+        found["answer"],
+        _flag(found["right"], "exact_match"),
+        _flag(found["abstained"], "abstained"),
+        None if found["prior"] is None else _flag(found["prior"], "answer_prior"),
+        None,
+        found["prompt"],
+    )
 
 
 def _answered(row: Mapping[str, Any]) -> Answered:

@@ -47,12 +47,13 @@ class Side:
 class Difference:
     """A paired difference of accuracies. lost, gained: facts a seed, so that value = (gained - lost) / n.
 
-    estimate is None for an empty group; its interval is None where it is undefined.
+    estimate is None for an empty group; its interval is None where it is undefined. lost and gained are None where no
+    answers were logged.
     """
 
     estimate: Estimate | None
-    lost: float
-    gained: float
+    lost: float | None
+    gained: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ def _record(role: str, label: str, run: Scored) -> RunRecord:
         n_facts=len(run.rows),
         n_rows=run.n_rows,
         versions=versions_of(run),
+        lacks=run.lacks,
     )
 
 

@@ -18,6 +18,7 @@ from slick_reports.notes import notes
 from slick_reports.numbers import ALL, KNOWN, Migration, Report, Shares
 from slick_reports.output import write_report
 from slick_reports.records import records, settings_of
+from slick_reports.summaries import lacks_samples, summary_report
 from slick_reports.text import short
 from slick_reports.wording import estimate_points, level, percent
 
@@ -51,6 +52,8 @@ def build_report(
     request = Request(
         runs, before, knowledge, control, labels or {}, title, allow_mismatch, after, training or {}, margin
     )
+    if any(lacks_samples(path) for path in (*runs, *((before,) if before else ()))):
+        return summary_report(request)
     gathered = gather(request)
     comparison = Comparison(
         gathered.before,

@@ -62,8 +62,10 @@ def decimal(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) else expected(value)
 
 
-def count(value: float, runs: int = 1) -> str:
-    """A number of facts: "1,204"; with a decimal where it is a mean over several runs: "31.3"."""
+def count(value: float | None, runs: int = 1) -> str:
+    """A number of facts: "1,204"; with a decimal where it is a mean over several runs: "31.3"; "–" for None."""
+    if value is None:
+        return NONE
     return f"{value:,.1f}" if runs > 1 else f"{round(value):,}"
 
 

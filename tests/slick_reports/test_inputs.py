@@ -55,18 +55,26 @@ def test_a_run_without_relations_commonest_answers_has_no_prior(lab: Lab) -> Non
 def test_a_probe_is_refused_with_what_it_is_for(lab: Lab) -> None:
     """Few-shot knowledge is never subtracted from a zero-shot score."""
     probe = lab.probe(skill=dict.fromkeys((fact.id for fact in lab.facts), 1.0))
-    with pytest.raises(InputError, match=r"is a probe .*--knowledge.*expected a `slick score` run"):
+    with pytest.raises(InputError, match=r"is a probe .*--knowledge.*expected scores"):
         read_scored(probe)
 
 
-def test_a_run_of_lm_eval_is_refused(lab: Lab) -> None:
-    """Its prompts' form is not recorded, so it cannot be known to be comparable."""
+def test_fewer_answers_than_the_results_count_are_refused(lab: Lab) -> None:
+    """A samples file that was cut off between two lines is still cut off."""
     run = lab.score("base")
-    (file,) = run.glob("results_*.json")
-    document = json.loads(file.read_text(encoding="utf-8"))
-    del document["slick"]
-    file.write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(InputError, match="was written by lm_eval itself"):
+    (file,) = run.glob("samples_*.jsonl")
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    file.write_text("".join(lines[:30]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"samples_closed_book_.* holds 30 of the 40 answers that the results count"):
+        read_scored(run)
+
+
+def test_samples_without_results_are_said_to_be_that(lab: Lab) -> None:
+    """With the name of what is there."""
+    run = lab.score("base")
+    for file in run.glob("results_*.json"):
+        file.unlink()
+    with pytest.raises(InputError, match=r"holds samples \(samples_closed_book_.*\) but no results_\*\.json"):
         read_scored(run)
 
 
