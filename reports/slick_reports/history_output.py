@@ -17,7 +17,7 @@ from slick_reports import charts, history_charts, wording
 from slick_reports.embedded import BUDGET, safe_json
 from slick_reports.history_numbers import Flipped, History, Step, Version
 from slick_reports.html import page_environment, page_script, style_hash, style_sheet
-from slick_reports.json_report import plain
+from slick_reports.json_report import plain, pretty
 from slick_reports.ledger_entries import ABSTAINED, NOT_ASKED, RIGHT
 from slick_reports.markdown import bullets, escape, sentence, table
 from slick_reports.numbers import ALL, KNOWN
@@ -62,7 +62,7 @@ def render_json(history: History) -> str:
     """The numbers object at twelve digits, with its kind and schema first."""
     numbers = plain(history)
     document = {"kind": "slick history", "schema": numbers.pop("schema"), **numbers}
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return pretty(document) + "\n"
 
 
 def render_html(history: History, *, stem: str = "history") -> str:

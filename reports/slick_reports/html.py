@@ -22,6 +22,9 @@ from slick_reports.wrong import TOLD
 # Rows of a list of facts for readers without scripts; the page's script has all that fit, and report.json holds all.
 LIST_LIMIT = 100
 
+# All static lists of a page together, so that one of many arms stays below 2 MB.
+_LISTED = 1000
+
 _DIGEST = re.compile(r"[0-9a-f]{40,}")
 
 
@@ -43,22 +46,20 @@ def render(report: Report, *, stem: str = "report") -> str:
         if arm.migration
     ]
     script = page_script()
-    return (
-        page_environment("slick_reports")
-        .get_template("report.html.j2")
-        .render(
-            r=report,
-            css=Markup(css),  # noqa: S704  our own file
-            css_hash=style_hash(css),
-            script=Markup(script),  # noqa: S704  our own file
-            script_hash=style_hash(script),
-            charts=pictures,
-            migrations=migrations,
-            facts=embed(report),
-            versions=versions_by_runs(report),
-            json_name=f"{stem}.json",
-            markdown_name=f"{stem}.md",
-        )
+    environment = page_environment("slick_reports")
+    environment.globals["list_limit"] = min(LIST_LIMIT, max(10, _LISTED // (3 * len(report.arms))))
+    return environment.get_template("report.html.j2").render(
+        r=report,
+        css=Markup(css),  # noqa: S704  our own file
+        css_hash=style_hash(css),
+        script=Markup(script),  # noqa: S704  our own file
+        script_hash=style_hash(script),
+        charts=pictures,
+        migrations=migrations,
+        facts=embed(report),
+        versions=versions_by_runs(report),
+        json_name=f"{stem}.json",
+        markdown_name=f"{stem}.md",
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slick_reports import json_report
 from slick_reports.numbers import SCHEMA, Report
@@ -92,3 +94,15 @@ def test_hostile_text_is_data(hostile: list[Path], hostile_texts: tuple[str, ...
     document = json.loads(text)
     answers = {flip["fact"]["answers"][0] for arm in document["arms"] for flip in arm["lost"] + arm["gained"]}
     assert answers == {t.replace("\ud800", "\\ud800").replace("\udfff", "\\udfff") for t in hostile_texts}
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        max_leaves=30,
+    )
+)
+def test_lines_change_nothing(value: Any) -> None:
+    """What is set on several lines reads back as it was."""
+    assert json.loads(json_report.pretty(value)) == value
