@@ -20,7 +20,7 @@ from slick.processes import speaks
 
 # The order in which a user meets the verbs; others follow by name.
 _ORDER = (
-    *("demo", "probe", "lint", "mix", "tune", "score", "report", "history", "study"),
+    *("demo", "probe", "lint", "gate", "bless", "mix", "tune", "score", "report", "history", "study"),
     *("learning-rate", "store", "lab", "fsdp-config", "tasks-path"),
 )
 

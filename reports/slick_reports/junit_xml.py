@@ -24,11 +24,11 @@ def render(report: Report) -> str:
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         MARK,
-        f"<testsuites name={_attribute(report.title)} {_tally(cases)}>",
+        f"<testsuites name={attribute(report.title)} {_tally(cases)}>",
     ]
     for arm, found in suites:
-        lines += [f"<testsuite name={_attribute(arm.label)} {_tally(found)}>", *(text for _, text in found)]
-        lines += [f"<system-out>{_text(_told(report))}</system-out>", "</testsuite>"]
+        lines += [f"<testsuite name={attribute(arm.label)} {_tally(found)}>", *(text for _, text in found)]
+        lines += [f"<system-out>{text_of(_told(report))}</system-out>", "</testsuite>"]
     return "\n".join([*lines, "</testsuites>"]) + "\n"
 
 
@@ -52,19 +52,20 @@ def _case(arm: ArmNumbers, row: GroupNumbers, verdict: VerdictNumbers | None) ->
     )
     outcome, inner = "passed", ""
     if verdict is None:
-        outcome, inner = "skipped", _element("skipped", "not judged: no margin is set for these facts", figures)
+        outcome, inner = "skipped", element("skipped", "not judged: no margin is set for these facts", figures)
     elif verdict.outcome == "FAIL":
-        outcome, inner = "failed", _element("failure", verdict.sentence, f"{verdict.sentence}\n{figures}", "FAIL")
+        outcome, inner = "failed", element("failure", verdict.sentence, f"{verdict.sentence}\n{figures}", "FAIL")
     elif verdict.outcome != "PASS":
-        outcome, inner = "skipped", _element("skipped", verdict.sentence, f"{verdict.sentence}\n{figures}")
-    out = f"<system-out>{_text(f'{verdict.sentence if verdict else str()} {figures}'.strip())}</system-out>"
+        outcome, inner = "skipped", element("skipped", verdict.sentence, f"{verdict.sentence}\n{figures}")
+    out = f"<system-out>{text_of(f'{verdict.sentence if verdict else str()} {figures}'.strip())}</system-out>"
     name = f"slick.{visible(arm.label)}"
-    return outcome, f"<testcase classname={_attribute(name)} name={_attribute(row.group)}>{inner}{out}</testcase>"
+    return outcome, f"<testcase classname={attribute(name)} name={attribute(row.group)}>{inner}{out}</testcase>"
 
 
-def _element(tag: str, message: str, body: str, type: str = "") -> str:
-    kind = f" type={_attribute(type)}" if type else ""
-    return f"<{tag} message={_attribute(message)}{kind}>{_text(body)}</{tag}>"
+def element(tag: str, message: str, body: str, type: str = "") -> str:
+    """An element that says the same in its attribute and, longer, in its body."""
+    kind = f" type={attribute(type)}" if type else ""
+    return f"<{tag} message={attribute(message)}{kind}>{text_of(body)}</{tag}>"
 
 
 def _tally(cases: list[Case]) -> str:
@@ -78,10 +79,11 @@ def _told(report: Report) -> str:
     return f"{verdict}{report.headline}\n{report.noise}\n{report.command}"
 
 
-def _text(text: str) -> str:
+def text_of(text: str) -> str:
     """Text that XML 1.0 can hold: what is invisible is spelled out, line by line."""
     return escape("\n".join(visible(line) for line in text.split("\n")))
 
 
-def _attribute(text: str) -> str:
+def attribute(text: str) -> str:
+    """Text in quotes, as an attribute's value."""
     return quoteattr(visible(text))

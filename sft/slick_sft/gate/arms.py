@@ -1,0 +1,200 @@
+"""The two arms of a gate, read from their score runs, and whether they may be compared at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slick.errors import InputError, Mistakes
+from slick.files import mapping_of
+from slick.knowledge import Category
+from slick.knowledge_file import KnowledgeFile, read_knowledge
+from slick.provenance import same_model
+from slick.runs import differences
+from slick_reports.comparable import check_comparable
+from slick_reports.inputs import Scored, read_scored
+from slick_reports.numbers import Mismatch
+from slick_reports.text import visible
+from slick_sft.arguments import decisive
+
+# Of a tuning record, what must be equal for a difference to come from the rows alone.
+_TRAINING = (
+    "method",
+    "learning_rate",
+    "lr_scheduler_type",
+    "batch_size",
+    "steps",
+    "epochs",
+    "distill",
+    "bf16",
+    "form",
+    "conversational",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Runs that differ in nothing but their seed, in the order of their seeds."""
+
+    name: str
+    runs: tuple[Scored, ...]
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        return tuple(run.seed for run in self.runs)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether it is a base model: scored by `slick score`, and no tuning run made it."""
+        return all(not run.training and run.told is None for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two arms that were found comparable. mismatches: what differs and was allowed to."""
+
+    candidate: Arm
+    control: Arm
+    knowledge: KnowledgeFile | None = None
+    mismatches: tuple[Mismatch, ...] = ()
+
+    def runs(self) -> Iterator[Scored]:
+        yield from self.candidate.runs
+        yield from self.control.runs
+
+    def categories(self) -> dict[str, Category]:
+        """Fact id → category: the probe's; without a probe, the first that any of the runs recorded."""
+        if self.knowledge:
+            return {k.fact.id: k.category for k in self.knowledge.knowledge}
+        found: dict[str, Category] = {}
+        for run in self.runs():
+            for id, row in run.rows.items():
+                if row.category is not None:
+                    found.setdefault(id, row.category)
+        return found
+
+
+def read_arm(paths: Sequence[Path], name: str) -> Arm:
+    """The arm of these runs. Raises InputError for none, a run or a seed that is given twice."""
+    if not paths:
+        raise InputError(f"{name}: no run given; expected at least one that slick score or lm_eval wrote")
+    runs = [read_scored(path) for path in paths]
+    with Mistakes(f"{name}: not runs of one arm:") as mistakes:
+        where: dict[Any, Scored] = {}
+        for run in runs:
+            for key, what in ((run.path.resolve(), "the run"), (("seed", run.seed), f"seed {run.seed}")):
+                if key == ("seed", None):
+                    continue
+                if (other := where.setdefault(key, run)) is not run:
+                    mistakes.add(f"{run.path}: {what} stands there already, as {other.path}; give it once")
+                    break
+    return Arm(name, tuple(sorted(runs, key=lambda run: (run.seed is None, run.seed or 0))))
+
+
+def read_pair(
+    candidate: Sequence[Path], control: Sequence[Path], knowledge: Path | None = None, *, allow_mismatch: bool = False
+) -> Pair:
+    """Both arms. Raises InputError where they cannot be compared, naming all that differs, unless it is allowed."""
+    arms = read_arm(candidate, "candidate"), read_arm(control, "control")
+    return pair_of(*arms, read_knowledge(knowledge) if knowledge else None, allow_mismatch=allow_mismatch)
+
+
+def pair_of(
+    candidate: Arm, control: Arm, knowledge: KnowledgeFile | None = None, *, allow_mismatch: bool = False
+) -> Pair:
+    """As `read_pair`, of arms that were read."""
+    _not_the_same(candidate, control)
+    first, *others = [*control.runs, *candidate.runs]
+    found = [
+        *check_comparable(first, others, allow_mismatch=True),
+        *_within(candidate),
+        *_within(control),
+        *([] if control.untrained else training_mismatches(candidate.runs[0], control.runs[0])),
+        *_of_the_probe(knowledge, (*candidate.runs, *control.runs)),
+    ]
+    if found and not allow_mismatch:
+        with Mistakes("these runs cannot be compared:") as mistakes:
+            mistakes.extend(map(told, found))
+            mistakes.messages[-1] += (
+                "\n  make them again with equal settings, or give --allow-mismatch (the verdict then says so)"
+            )
+    return Pair(candidate, control, knowledge, tuple(found))
+
+
+def told(mismatch: Mismatch) -> str:
+    """What differs, in one sentence."""
+    other = f", where the control has {mismatch.before}" if mismatch.before else ""
+    return f"{mismatch.setting}: {mismatch.run} has {mismatch.here}{other}"
+
+
+def training_mismatches(candidate: Scored, control: Scored) -> list[Mismatch]:
+    """What two runs were trained differently by, besides their rows; what either does not record is passed over."""
+    return [
+        Mismatch(name, str(candidate.path), visible(repr(old), 200), visible(repr(new), 200))
+        for name, old, new in training_differences(candidate.training, control.training)
+    ]
+
+
+def training_differences(candidate: Mapping[str, Any], control: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, the control's, the candidate's) of what decides a training besides rows and seed."""
+    found = [
+        (name, control[name], candidate[name])
+        for name in _TRAINING
+        if None not in (candidate.get(name), control.get(name)) and candidate[name] != control[name]
+    ]
+    ours, theirs = mapping_of(candidate.get("base")), mapping_of(control.get("base"))
+    if ours and theirs and not same_model(ours, theirs):
+        found.append(("base model", _model(theirs), _model(ours)))
+    here, there = (mapping_of(of.get("settings")) for of in (candidate, control))
+    arguments = [mapping_of(of.get("arguments")) for of in (there, here)]
+    if all(arguments):
+        named = {name for name, _, _ in found} | {"num_train_epochs", "max_steps", "learning_rate"}
+        found += [item for item in differences(*map(decisive, arguments)) if item[0] not in named]
+    if here and there:
+        found += [(f"lora.{n}", a, b) for n, a, b in differences(_lora(there), _lora(here))]
+    return found
+
+
+def _lora(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    return mapping_of(settings.get("lora"))
+
+
+def _within(arm: Arm) -> list[Mismatch]:
+    """Runs of one arm that were made by different recipes."""
+    keys = [run.training.get("arm_key") for run in arm.runs]
+    return [
+        Mismatch(f"recipe of the {arm.name}", str(run.path), "", "another recipe than the arm's first run")
+        for run, key in zip(arm.runs, keys, strict=True)
+        if isinstance(key, str) and isinstance(keys[0], str) and key != keys[0]
+    ]
+
+
+def _of_the_probe(knowledge: KnowledgeFile | None, runs: Iterable[Scored]) -> list[Mismatch]:
+    """Runs whose base is not the model that was probed."""
+    probed = mapping_of(knowledge.provenance.get("model")) if knowledge else {}
+    found = []
+    for run in runs:
+        base = mapping_of(run.training.get("base")) if run.training else mapping_of(run.provenance.get("model"))
+        if probed.get("weights") and base.get("weights") and not same_model(probed, base):
+            found.append(
+                Mismatch("base model", str(run.path), "", f"{_model(base)}, where {_model(probed)} was probed")
+            )
+    return found
+
+
+def _not_the_same(candidate: Arm, control: Arm) -> None:
+    """A model set against itself shows no change, whatever was done to it."""
+    for ours in candidate.runs:
+        for theirs in control.runs:
+            a, b = (mapping_of(run.provenance.get("model")) for run in (ours, theirs))
+            if ours.path.resolve() == theirs.path.resolve() or (a.get("weights") and same_model(a, b)):
+                raise InputError(
+                    f"{ours.path} and {theirs.path}: score the very same weights, as candidate and as control, and "
+                    "could show no change; give runs of two models"
+                )
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    return visible(f"{model.get('name', 'not recorded')} ({str(model.get('weights') or 'weights unknown')[:12]})", 200)

@@ -1,0 +1,368 @@
+"""The verbs `slick gate` and `slick bless`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slick import options as o
+
+if TYPE_CHECKING:
+    from slick_sft.gate.baselines import Baseline
+    from slick_sft.gate.policy import Policy
+    from slick_sft.gate.report import GateReport
+    from slick_sft.gate.run import Lint, OpenPool, Prepared
+    from slick_sft.gate.self_check import Line
+    from slick_sft.lint.report import Report
+    from slick_sft.lint.run import Ready
+    from slick_sft.study.schedule import Pool
+
+
+class Inconclusive(StrEnum):
+    REPORT = "report"
+    FAIL = "fail"
+    PASS = "pass"  # noqa: S105  a verdict, no password
+
+
+Baselines = Annotated[Path, typer.Option("--baselines", help="The file of baselines, which a team commits.")]
+_BASELINES = Path(".slick/baselines.json")
+_POLICY = Path("slick-gate.yaml")
+
+
+def gate(
+    given: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[DATASET|RUN]…",
+            help="The dataset, in any form that slick lint reads; with --runs the candidate's score runs.",
+            show_default=False,
+        ),
+    ] = None,
+    policy: Annotated[Path, typer.Option(help="The policy; write one with --init.")] = _POLICY,
+    init: Annotated[bool, typer.Option("--init", help="Write a commented policy to --policy, and its schema.")] = False,
+    model: Annotated[str, typer.Option("--model", help="The base model: a directory or a hub name.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Directory of the gate; repeat the command to resume it.")
+    ] = None,
+    runs: Annotated[bool, typer.Option("--runs", help="Judge score runs that exist; nothing is trained.")] = False,
+    control: Annotated[
+        list[Path] | None,
+        typer.Option("--control", metavar="RUN", help="A score run of the control; repeat it for each."),
+    ] = None,
+    baseline: Annotated[str, typer.Option(help="The control is this baseline (see slick bless).")] = "",
+    baselines: Baselines = _BASELINES,
+    knowledge: Annotated[
+        Path | None, typer.Option(help="With --runs: the probe of the base model, for the facts' categories.")
+    ] = None,
+    rescore: Annotated[
+        Path | None,
+        typer.Option(metavar="GATE", help="Issue an earlier verdict again, from its stored answers, by --policy."),
+    ] = None,
+    self_check: Annotated[
+        bool, typer.Option("--self-check", help="Set control seeds against other control seeds: what can be shown?")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Lint and probe, say what would be trained, and stop.")] = False,
+    inconclusive: Annotated[
+        Inconclusive | None, typer.Option(help="What an open verdict exits with: report 3, fail 1, pass 0.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="File for the verdict as JSON.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="File for the verdict as Markdown, such as for a comment on a pull request.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="File for the verdict as JUnit XML.")] = None,
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Judge runs that were made differently; the verdict warns of it.")
+    ] = False,
+    relation_column: Annotated[str, typer.Option(help="Column of a row's relation, as for slick lint.")] = "",
+    jobs: Annotated[int, typer.Option(help="Worker processes; what the machine can bear if not given.", min=0)] = 0,
+    keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep the tuned weights once scored.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Sequences a batch, of probes and scores.", min=1)] = 128,
+    device: o.Device = "",
+    store: o.StoreFile = "",
+    no_store: o.NoStore = False,
+) -> int:
+    """Say whether a fine-tuning dataset makes a model worse at what it knew: PASS, FAIL or INCONCLUSIVE.
+
+    Trains the dataset and a control over several seeds, asks both the same held-out facts, and compares them by the
+    policy's margins. Exit code: 0 PASS, 1 FAIL, 3 INCONCLUSIVE, 2 wrong input, 4 a run that failed: never a verdict.
+
+    \b
+    Examples:
+      slick gate --init
+      slick gate train.jsonl --model ./model --out gates/new
+      slick gate --runs runs/new-0 runs/new-1 --control runs/old-0 --control runs/old-1 --junit gate.xml
+      slick gate --rescore gates/new --policy stricter.yaml
+      slick gate --self-check train.jsonl --model ./model --out gates/check
+    """
+    from slick.errors import InputError
+
+    paths = list(given or [])
+    if init:
+        _init(policy)
+        return 0
+    _check_modes(paths, runs=runs, rescore=rescore, self_check=self_check, control=control, plan=plan)
+    chosen = _policy(policy, baseline, inconclusive, needed=rescore is None)
+    report: GateReport | None
+    if rescore is not None:
+        from slick_sft.gate.rescore import rescore as issue_again
+
+        report = issue_again(rescore, chosen, allow_mismatch=allow_mismatch)
+    else:
+        assert chosen is not None
+        blessed = _blessed(chosen, baselines)
+        if self_check and (runs or not paths):
+            _self_check_runs([*paths, *(control or [])], chosen, json)
+            return 0
+        if runs:
+            report = _judge_runs(paths, list(control or []), chosen, blessed, knowledge, allow_mismatch=allow_mismatch)
+        else:
+            if not paths or not model or out is None:
+                raise InputError("give a DATASET, its --model, and --out DIR; or --runs, --rescore, --init")
+            from slick_sft.gate.run import Wish, prepare, run_gate, run_self_check
+
+            wish = Wish(
+                paths,
+                model,
+                chosen,
+                out,
+                blessed,
+                relation_column,
+                device,
+                batch_size,
+                store,
+                no_store,
+                keep_models,
+                allow_mismatch,
+            )
+            ready = prepare(wish)
+            lint, pool = _lint_by(wish.model, batch_size, device, store, no_store), _pools(ready, jobs)
+            if self_check:
+                _tell_self_check(run_self_check(ready, lint, pool, _say), chosen, json or out / "self-check.json")
+                return 0
+            report = run_gate(ready, lint, pool, _say, plan_only=plan)
+    if report is None:
+        return 0
+    _tell(report, out, json, markdown, junit)
+    return report.exit_code
+
+
+def bless(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="The --out of slick gate, or the score runs of one recipe.")
+    ],
+    name: Annotated[str, typer.Argument(help="The baseline's name.")],
+    baselines: Baselines = _BASELINES,
+    move: Annotated[bool, typer.Option("--move", help="Let a baseline of that name move to these runs.")] = False,
+) -> None:
+    """Call runs a baseline, which later candidates are compared with: slick gate --baseline NAME.
+
+    \b
+    Example:
+      slick bless gates/2026-05 release
+    """
+    from slick.rows import shown
+    from slick_sft.gate import baselines as b
+
+    found = b.bless(runs, name, baselines, move=move)
+    print(f"{shown(found.name)}: {len(found.runs)} run{'s' * (len(found.runs) != 1)}, {found.date}")
+    if found.verdict not in (None, "PASS"):
+        print(f"note: the gate's verdict on them was {shown(found.verdict)}")
+    print(baselines)
+
+
+def _init(policy: Path) -> None:
+    from slick_sft.gate.policy import write_template
+
+    for path in write_template(policy):
+        print(path)
+
+
+def _check_modes(
+    paths: Sequence[Path],
+    *,
+    runs: bool,
+    rescore: Path | None,
+    self_check: bool,
+    control: Sequence[Path] | None,
+    plan: bool,
+) -> None:
+    """InputError for options that contradict each other."""
+    from slick.errors import Mistakes
+
+    with Mistakes("these do not go together:") as mistakes:
+        if rescore and (runs or paths or control or self_check):
+            mistakes.add("--rescore: names its runs itself; leave out --runs, --control, --self-check and the rest")
+        if control and not runs and not self_check:
+            mistakes.add("--control: is for runs that exist; give --runs too")
+        if plan and (runs or rescore):
+            mistakes.add("--plan: is for a gate that trains; leave out --runs and --rescore")
+
+
+def _policy(path: Path, baseline: str, inconclusive: Inconclusive | None, *, needed: bool) -> Policy | None:
+    """The policy, with what the command line says otherwise. Not needed: None where no such file is."""
+    from dataclasses import replace
+
+    from slick_sft.gate.policy import BASELINE, Control, read_policy
+
+    if not needed and path == _POLICY and not path.exists():
+        return None
+    found = read_policy(path)
+    if baseline:
+        found = replace(found, control=Control(BASELINE, baseline))
+    return replace(found, inconclusive=str(inconclusive)) if inconclusive else found
+
+
+def _blessed(policy: Policy, file: Path) -> Baseline | None:
+    from slick_sft.gate.baselines import read_baseline
+    from slick_sft.gate.policy import BASELINE
+
+    return read_baseline(policy.control.name, file) if policy.control.kind == BASELINE else None
+
+
+def _judge_runs(
+    paths: list[Path],
+    control: list[Path],
+    policy: Policy,
+    baseline: Baseline | None,
+    knowledge: Path | None,
+    *,
+    allow_mismatch: bool,
+) -> GateReport:
+    from dataclasses import replace
+
+    from slick.errors import InputError
+    from slick_sft.gate.arms import read_pair
+    from slick_sft.gate.decide import decide
+
+    notes: list[str] = []
+    if baseline and control:
+        raise InputError("--control and a baseline: give one of them")
+    if baseline:
+        control, notes = [path for path, _ in baseline.runs], baseline.notes(policy.baseline_days)
+    elif not control and len(paths) == 2:
+        paths, control = paths[:1], paths[1:]
+    if not control or not paths:
+        raise InputError(
+            f"--runs: found {len(paths)} candidate run{'s' * (len(paths) != 1)} and no control; expected "
+            "slick gate --runs CANDIDATE CONTROL, or --control RUN for each run of the control"
+        )
+    pair = read_pair(paths, control, knowledge, allow_mismatch=allow_mismatch)
+    name = str(policy.control) if baseline or policy.control.kind == "base" else "the runs given as --control"
+    report = decide(pair, policy, control=name, notes=notes)
+    return replace(report, knowledge=str(knowledge) if knowledge else None)
+
+
+def _self_check_runs(paths: Sequence[Path], policy: Policy, json: Path | None) -> None:
+    from slick.errors import InputError
+    from slick_sft.gate.arms import read_arm
+    from slick_sft.gate.self_check import self_check
+
+    if not paths:
+        raise InputError("--self-check: give a DATASET to train controls on, or four --control runs or more")
+    arm = read_arm(paths, "control")
+    _tell_self_check(self_check(arm, policy), policy, json)
+
+
+def _tell_self_check(lines: Sequence[Line], policy: Policy, json: Path | None) -> None:
+    from slick.files import write_json
+    from slick.terminal import print_table
+    from slick_reports import wording
+    from slick_sft.gate.self_check import as_dict, noise_of
+
+    rows = [
+        (
+            line.name,
+            f"{line.noise.n:,}",
+            wording.percent(line.discordant),
+            wording.size(line.noise.item**0.5),
+            wording.size(line.noise.beyond**0.5),
+            wording.points(line.largest),
+            f"{line.apart} of {line.splits}",
+            wording.size(line.smallest) if line.smallest is not None else wording.UNDEFINED,
+            wording.size(line.margin),
+        )
+        for line in lines
+    ]
+    header = (
+        "facts",
+        "n",
+        "discordant %",
+        "sd by facts",
+        "sd by seeds",
+        "largest",
+        "apart",
+        "smallest margin",
+        "asked",
+    )
+    print_table("control seeds against other control seeds, in points", header, rows)
+    for line in lines:
+        print(line.sentence)
+    noise = noise_of(lines)
+    print(f"for the policy: noise: {{discordant: {noise['discordant']:g}, seeds_sd: {noise['seeds_sd']:g}}}")
+    if json:
+        write_json(json, as_dict(lines, None, policy))
+        print(json)
+
+
+def _tell(report: GateReport, out: Path | None, json: Path | None, markdown: Path | None, junit: Path | None) -> None:
+    """Prints the verdict and writes its files. In a workflow nothing of it is taken for a command."""
+    import os
+    import secrets
+
+    from slick_sft.gate.baselines import GATE
+    from slick_sft.gate.outputs import print_report, write_outputs
+
+    word = secrets.token_hex(16) if os.environ.get("GITHUB_ACTIONS") == "true" else ""
+    if word:
+        print(f"::stop-commands::{word}", flush=True)
+    print_report(report)
+    if word:
+        print(f"::{word}::", flush=True)
+    if out is not None:
+        json, markdown, junit = json or out / GATE, markdown or out / "gate.md", junit or out / "gate.xml"
+    for path in write_outputs(report, json=json, markdown_file=markdown, junit_file=junit):
+        print(path)
+
+
+def _say(text: str) -> None:
+    from slick_reports.text import visible
+
+    print(visible(text), flush=True)
+
+
+def _lint_by(model: str, batch_size: int, device: str, store: str, no_store: bool) -> Lint:
+    """Lint with the model loaded in this process, and gone again when it is done."""
+
+    def lint(ready: Ready, out: Path) -> Report:
+        from slick_sft.lint.run import lint as run_lint
+
+        with o.remembering_backend(
+            "slick-hf", model, (), str(batch_size), device, store=store, no_store=no_store, out=out
+        ) as loaded:
+            return run_lint(ready, loaded, out)
+
+    return lint
+
+
+def _pools(ready: Prepared, jobs: int) -> OpenPool:
+    """Workers as a study has them, as many as the machine bears."""
+    from slick_sft.study.machine import choose
+    from slick_sft.study.pool import ProcessPool
+
+    wish = ready.wish
+    chosen = choose(jobs, device=wish.device, arms=2 * wish.policy.seeds, model=wish.model)
+
+    @contextmanager
+    def open_pool(out: Path) -> Iterator[Pool]:
+        with ProcessPool(
+            out, chosen.workers, threads=chosen.threads, gpus=chosen.gpus, command=("-m", "slick_sft.gate.work")
+        ) as pool:
+            yield pool
+
+    opened: OpenPool = open_pool
+    return opened

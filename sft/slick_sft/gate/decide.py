@@ -1,0 +1,264 @@
+"""The verdict of a gate on two arms, from their stored answers. No model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from slick.errors import InputError
+from slick.facts import Fact
+from slick.knowledge import CATEGORIES, Category
+from slick.matching import Matching, is_right
+from slick.paired import Paired, paired
+from slick.verdict import Verdict, judge_all
+from slick_reports.inputs import Answered, Scored
+from slick_sft.gate.arms import Pair, told
+from slick_sft.gate.policy import ALL, GROUPS, Policy, gated_groups, knows
+from slick_sft.gate.report import GateReport, Group, LostFact, Side, run_record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from slick.statistics import Scores
+
+    Mask = NDArray[np.bool_]
+
+MADE_UP = "not made up"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Answers to the facts that all runs share, in one order. right, abstained: runs × facts, 0 or 1."""
+
+    facts: tuple[Fact, ...]
+    categories: tuple[Category | None, ...]
+    priors: Scores
+    right: tuple[Scores, Scores]
+    abstained: tuple[Scores, Scores]
+    answers: tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]
+
+    @classmethod
+    def of(cls, pair: Pair, policy: Policy, excluded: Collection[str] = ()) -> Sheet:
+        """excluded: ids of facts that are not judged. InputError where no fact is left."""
+        runs = list(pair.runs())
+        first = pair.control.runs[0].rows
+        ids = [id for id in first if id not in excluded and all(id in run.rows for run in runs)]
+        if not ids:
+            raise InputError(
+                "no fact is left to be judged: none stands in all of the runs"
+                + (f", but for {len(excluded)} that stand in the dataset" if excluded else "")
+            )
+        known = pair.categories()
+        rows = [[[run.rows[id] for id in ids] for run in arm.runs] for arm in (pair.candidate, pair.control)]
+        right = [[[_right(row, policy.matching) for row in run] for run in arm] for arm in rows]
+        abstained = [[[policy.abstains(row.answer) for row in run] for run in arm] for arm in rows]
+        answers = [tuple(tuple(row.answer for row in run) for run in arm) for arm in rows]
+        return cls(
+            tuple(first[id].fact for id in ids),
+            tuple(known.get(id) for id in ids),
+            np.array([np.nan if first[id].prior is None else float(bool(first[id].prior)) for id in ids]),
+            (np.array(right[0], dtype=float), np.array(right[1], dtype=float)),
+            (np.array(abstained[0], dtype=float), np.array(abstained[1], dtype=float)),
+            (answers[0], answers[1]),
+        )
+
+    def mask(self, group: str) -> Mask:
+        """Which facts belong to a group."""
+        wanted = knows(group)
+        return np.array([not wanted or (c is not None and str(c) in wanted) for c in self.categories], dtype=bool)
+
+    def kept(self) -> tuple[Scores, Scores]:
+        """Per arm, whether an answer is right or abstains."""
+        return (np.maximum(self.right[0], self.abstained[0]), np.maximum(self.right[1], self.abstained[1]))
+
+    def paired(
+        self, scores: tuple[Scores, Scores], mask: Mask, clusters: Sequence[str], *, fixed_control: bool
+    ) -> Paired | None:
+        """Candidate minus control on the facts of a mask; InputError where one run meets several."""
+        inside = [self.facts[i] for i in np.flatnonzero(mask)]
+        try:
+            return paired(
+                scores[0][:, mask],
+                scores[1][:, mask],
+                clusters=clusters_of(inside, clusters),
+                # A relation that is a cluster is a draw from many, and then not fixed by design.
+                strata=None if "relation" in clusters else [fact.relation for fact in inside],
+                fixed_control=fixed_control,
+            )
+        except ValueError as error:
+            raise InputError(
+                f"{error}. Name every run of the control: --control RUN --control RUN …; a base model as control: "
+                "control: base in the policy"
+            ) from error
+
+
+def clusters_of(facts: Sequence[Fact], fields: Sequence[str]) -> list[Hashable] | None:
+    """What each fact belongs to; one whose source leaves a field empty stands alone. None without clusters."""
+    if not fields:
+        return None
+    keys = [tuple(getattr(fact, name) for name in fields) for fact in facts]
+    return [key if all(key) else ("fact", fact.id) for key, fact in zip(keys, facts, strict=True)]
+
+
+def decide(
+    pair: Pair,
+    policy: Policy,
+    *,
+    excluded: Collection[str] = (),
+    control: str = "",
+    notes: Sequence[str] = (),
+    dataset: Mapping[str, object] | None = None,
+) -> GateReport:
+    """The verdict. control: what the control is called. notes: what else is to be known of the runs.
+
+    Raises InputError where nothing can be judged: no common fact, a gated group without facts, one run against many.
+    """
+    sheet = Sheet.of(pair, policy, excluded)
+    fixed = len(pair.control.runs) == 1 and (pair.control.untrained or policy.control.kind == "base")
+    _check_groups(sheet, policy)
+    measures = {ALL: sheet.right, MADE_UP: sheet.kept()}
+    gated = {
+        **{group: (group, ALL, margin) for group, margin in policy.margins.items()},
+        **{f"{group} ({MADE_UP})": (group, MADE_UP, margin) for group, margin in policy.hallucination.items()},
+    }
+    found = {
+        name: (
+            sheet.paired(measures[measure], sheet.mask(group), policy.clusters, fixed_control=fixed),
+            margin,
+        )
+        for name, (group, measure, margin) in gated.items()
+    }
+    judgement = judge_all(found, level=policy.level, looks=policy.looks)
+    verdicts = {verdict.name: verdict for verdict in judgement.verdicts}
+    others = [group for group in GROUPS if group not in policy.margins and sheet.mask(group).any()]
+    groups = [
+        _group(sheet, name, group, measures[measure], found[name][0], verdicts[name])
+        for name, (group, measure, _) in gated.items()
+    ] + [
+        _group(
+            sheet,
+            group,
+            group,
+            sheet.right,
+            sheet.paired(sheet.right, sheet.mask(group), policy.clusters, fixed_control=fixed),
+            None,
+        )
+        for group in (others if any(sheet.categories) else [g for g in others if g == ALL])
+    ]
+    return GateReport(
+        judgement=judgement,
+        groups=tuple(groups),
+        policy=policy,
+        control=control or str(policy.control),
+        candidates=tuple(map(run_record, pair.candidate.runs)),
+        controls=tuple(map(run_record, pair.control.runs)),
+        facts=len(sheet.facts),
+        lost=tuple(_lost(sheet, policy)),
+        mismatches=tuple(map(told, pair.mismatches)),
+        notes=(*notes, *_notes(pair, sheet, excluded, fixed=fixed)),
+        dataset=dict(dataset) if dataset else None,
+        excluded=tuple(sorted(excluded)),
+    )
+
+
+def _right(row: Answered, matching: Matching | None) -> bool:
+    return row.right if matching is None else is_right(row.answer, row.fact.answers, matching)
+
+
+def _check_groups(sheet: Sheet, policy: Policy) -> None:
+    """A gated group without facts could never be judged, and so never pass."""
+    empty = [group for group in gated_groups(policy) if not sheet.mask(group).any()]
+    if not empty:
+        return
+    if not any(sheet.categories):
+        raise InputError(
+            f"the policy gates {', '.join(empty)}, but no fact has a category: give the probe of the base model with "
+            "--knowledge PROBE, or gate all"
+        )
+    counts = ", ".join(f"{sum(c is category for c in sheet.categories)} {category}" for category in CATEGORIES)
+    raise InputError(
+        f"the policy gates {', '.join(empty)}, and none of the {len(sheet.facts)} facts is in it ({counts}): nothing "
+        "could be judged; take it out of the policy, or ask facts that have some"
+    )
+
+
+def _group(
+    sheet: Sheet,
+    name: str,
+    group: str,
+    scores: tuple[Scores, Scores],
+    found: Paired | None,
+    verdict: Verdict | None,
+) -> Group:
+    mask = sheet.mask(group)
+    priors = sheet.priors[mask]
+    priors = priors[~np.isnan(priors)]
+    assert found is not None
+    return Group(
+        name=name,
+        group=group,
+        n=int(mask.sum()),
+        candidate=Side(float(scores[0][:, mask].mean()), float(sheet.abstained[0][:, mask].mean())),
+        control=Side(float(scores[1][:, mask].mean()), float(sheet.abstained[1][:, mask].mean())),
+        prior=float(priors.mean()) if priors.size else None,
+        paired=found,
+        verdict=verdict,
+    )
+
+
+def _lost(sheet: Sheet, policy: Policy) -> list[LostFact]:
+    """Facts of the gated groups that more of the control's runs than of the candidate's answer rightly, the surest
+    first."""
+    inside = np.zeros(len(sheet.facts), dtype=bool)
+    for group in gated_groups(policy):
+        inside |= sheet.mask(group)
+    shares = [right.mean(axis=0) for right in sheet.right]
+    drop = shares[1] - shares[0]
+    places = sorted(np.flatnonzero(inside & (drop > 0)), key=lambda i: (-drop[i], i))
+    return [
+        LostFact(
+            sheet.facts[i],
+            str(sheet.categories[i]) if sheet.categories[i] else None,
+            float(shares[1][i]),
+            float(shares[0][i]),
+            tuple(dict.fromkeys(run[i] for run in sheet.answers[1])),
+            tuple(dict.fromkeys(run[i] for run in sheet.answers[0])),
+        )
+        for i in places
+    ]
+
+
+def _notes(pair: Pair, sheet: Sheet, excluded: Collection[str], *, fixed: bool) -> list[str]:
+    found = []
+    runs = list(pair.runs())
+    if any(len(run.rows) - len(excluded) > len(sheet.facts) for run in runs):
+        counts = ", ".join(f"{len(run.rows):,}" for run in runs)
+        found.append(f"Judged on the {len(sheet.facts):,} facts that all runs share; the runs hold {counts}.")
+    if excluded:
+        found.append(f"{len(excluded):,} held-out facts are asked in the dataset itself, and were not judged.")
+    without = sum(category is None for category in sheet.categories)
+    if 0 < without < len(sheet.facts):
+        found.append(f"{without:,} of {len(sheet.facts):,} facts have no category and count under “all” only.")
+    if fixed:
+        found.append("The control is the untuned base model: the verdict is about tuning itself, rows and all.")
+    ours, theirs = pair.candidate.seeds, pair.control.seeds
+    if not fixed and None not in (*ours, *theirs) and ours != theirs:
+        found.append(
+            f"The arms have other seeds (candidate {_listed(ours)}, control {_listed(theirs)}), so no run has its pair."
+        )
+    if not fixed and any(not run.training for run in runs):
+        found.append("Not every run says how it was trained, so that was not compared.")
+    found += _lacking(runs)
+    return found
+
+
+def _lacking(runs: Sequence[Scored]) -> list[str]:
+    lacks = dict.fromkeys(lack for run in runs for lack in run.lacks)
+    return [f"A run that lm_eval wrote records {lack}." for lack in lacks]
+
+
+def _listed(seeds: Sequence[int | None]) -> str:
+    return ", ".join(map(str, seeds))
