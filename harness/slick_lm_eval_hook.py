@@ -3,7 +3,7 @@
 lm-eval 0.4 looks for tasks in its own directory and --include_path only, for models in its own list. This waits,
 without importing anything, for the modules in WAKES and then calls into `slick.lm_eval_plugin`.
 SLICK_NO_LM_EVAL_HOOK=1 turns it off. An editable install holds a copy of this file, so whatever may change belongs
-there, not here.
+there, not here. PYTEST_DONT_REWRITE: pytest would warn that this stands before its plugins do.
 """
 
 # Annotations would need `typing`, and this runs at every start.
