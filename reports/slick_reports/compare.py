@@ -285,6 +285,8 @@ def _kind(row: Answered, entities: Entities, training: frozenset[str]) -> int:
 
 def _commonest(kinds: Places) -> str:
     """The kind that most of a fact's wrong answers are of; ties go to the first of `KINDS`."""
+    if len(kinds) == 1:
+        return str(KINDS[kinds[0]]) if kinds[0] >= 0 else ""
     counts = np.bincount(kinds[kinds >= 0], minlength=len(KINDS))
     return str(KINDS[int(counts.argmax())]) if counts.any() else ""
 

@@ -6,9 +6,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
+from slick.facts import Fact
 from slick_reports.numbers import Report, direction
 from slick_reports.text import without_surrogates
 
@@ -49,6 +50,12 @@ def pretty(value: Any, depth: int = 0) -> str:
     return f"{opening}\n{f',{chr(10)}'.join(parts)}\n{' ' * depth}{closing}"
 
 
+@lru_cache(maxsize=100_000)
+def _fact(fact: Fact) -> dict[str, Any]:
+    """One object for all arms that list the fact; nobody changes it."""
+    return {name: plain(getattr(fact, name)) for name in _names(Fact)}
+
+
 @cache
 def _names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
@@ -62,6 +69,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         # A file of someone else's may record NaN, which JSON has no word for.
         return float(f"{value:.12g}") if math.isfinite(value) else None
+    if isinstance(value, Fact):
+        return _fact(value)
     if is_dataclass(value):
         return {name: plain(getattr(value, name)) for name in _names(value.__class__)}
     if isinstance(value, Mapping):

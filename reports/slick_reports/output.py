@@ -8,10 +8,11 @@ from pathlib import Path
 
 from slick.errors import InputError
 from slick.files import replacing
-from slick_reports import html, json_report, junit_xml, markdown
+from slick_reports import collector, html, json_report, junit_xml, markdown
 from slick_reports.numbers import Report
 
 
+@collector.paused()
 def write_report(report: Report, html_path: Path, junit: Path | None = None) -> list[Path]:
     """Writes X.html, X.md and X.json for an `html_path` X.html, and `junit` where one is named; returns them.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slick.knowledge import Category
 from slick.statistics import LEVEL
-from slick_reports import headline, noise
+from slick_reports import collector, headline, noise
 from slick_reports.compare import Comparison
 from slick_reports.gather import TITLE, Gathered, Request, gather
 from slick_reports.judging import check_margin, judge
@@ -25,6 +25,7 @@ from slick_reports.wording import estimate_points, level, percent
 __all__ = ["TITLE", "Report", "build_report", "headline_table", "write_report"]
 
 
+@collector.paused()
 def build_report(
     runs: Sequence[Path],
     *,

@@ -82,7 +82,7 @@ def test_every_number_of_the_page_is_the_jsons(history: History) -> None:
         return f"{value(found['value'])} {limits(interval)}"
 
     groups = ["all", "Known", "HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"]
-    assert cells(text, "Versions") == [
+    assert cells(text, "Table of versions") == [
         [
             v["name"] + (" (baseline)" if v["baseline"] else ""),
             v["at"][:10],
@@ -98,12 +98,12 @@ def test_every_number_of_the_page_is_the_jsons(history: History) -> None:
         ]
         for v in document["versions"]
     ]
-    for row, step in zip(cells(text, "Steps"), document["steps"], strict=True):
+    for row, step in zip(cells(text, "Table of steps"), document["steps"], strict=True):
         assert row[:5] == [step["earlier"], step["later"], step["against"], step["group"], f"{step['n']:,}"]
         assert row[5] == told(step["estimate"], points, points_interval)
         assert row[6:9] == [*(wording.decimal(step[k]) for k in ("lost", "gained")), wording.chance(step["adjusted"])]
         assert bool(row[9]) is step["changed"]
-    (row,) = cells(text, "Categories by version")
+    (row,) = cells(text, "Table of categories by version")
     shares = document["versions"][0]["shares"]["categories"]
     assert row[2:] == [told(s["share"], percent, percent_interval) for s in shares]
     data = json.loads(re.search(r'id="flipped-data"[^>]*>(.*?)</script>', text, re.DOTALL).group(1))  # type: ignore[union-attr]

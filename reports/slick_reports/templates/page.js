@@ -93,7 +93,7 @@
       head.append(make("th", { scope: "col", "aria-sort": "none" }, sort));
     });
     const body = make("tbody");
-    const table = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Facts" },
+    const table = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of facts" },
       make("table", { class: "text wide app" }, make("thead", {}, head), body));
     const back = make("button", { type: "button" }, "Previous"), on = make("button", { type: "button" }, "Next");
     const where = make("span", { class: "soft" });
