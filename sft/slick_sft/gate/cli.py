@@ -119,7 +119,9 @@ def gate(
             _self_check_runs([*paths, *(control or [])], chosen, json)
             return 0
         if runs:
-            report = _judge_runs(paths, list(control or []), chosen, blessed, knowledge, allow_mismatch=allow_mismatch)
+            report = _judge_runs(
+                paths, list(control or []), chosen, blessed, knowledge, out, allow_mismatch=allow_mismatch
+            )
         else:
             if not paths or not model or out is None:
                 raise InputError("give a DATASET, its --model, and --out DIR; or --runs, --rescore, --init")
@@ -230,6 +232,7 @@ def _judge_runs(
     policy: Policy,
     baseline: Baseline | None,
     knowledge: Path | None,
+    out: Path | None,
     *,
     allow_mismatch: bool,
 ) -> GateReport:
@@ -238,6 +241,7 @@ def _judge_runs(
     from slick.errors import InputError
     from slick_sft.gate.arms import read_pair
     from slick_sft.gate.decide import decide
+    from slick_sft.gate.looks import look
 
     notes: list[str] = []
     if baseline and control:
@@ -252,6 +256,8 @@ def _judge_runs(
             "slick gate --runs CANDIDATE CONTROL, or --control RUN for each run of the control"
         )
     pair = read_pair(paths, control, knowledge, allow_mismatch=allow_mismatch)
+    if out is not None:
+        look(pair, out, policy.looks)
     name = str(policy.control) if baseline or policy.control.kind == "base" else "the runs given as --control"
     report = decide(pair, policy, control=name, notes=notes)
     return replace(report, knowledge=str(knowledge) if knowledge else None)
@@ -299,13 +305,13 @@ def _tell_self_check(lines: Sequence[Line], policy: Policy, json: Path | None) -
         "smallest margin",
         "asked",
     )
-    print_table("control seeds against other control seeds, in points", header, rows)
+    print_table("control seeds against other control seeds; margins and differences in points", header, rows)
     for line in lines:
         print(line.sentence)
     noise = noise_of(lines)
     print(f"for the policy: noise: {{discordant: {noise['discordant']:g}, seeds_sd: {noise['seeds_sd']:g}}}")
     if json:
-        write_json(json, as_dict(lines, None, policy))
+        write_json(json, as_dict(lines, policy))
         print(json)
 
 
@@ -315,7 +321,7 @@ def _tell(report: GateReport, out: Path | None, json: Path | None, markdown: Pat
     import secrets
 
     from slick_sft.gate.baselines import GATE
-    from slick_sft.gate.outputs import print_report, write_outputs
+    from slick_sft.gate.outputs import print_report, write_files, write_summary
 
     word = secrets.token_hex(16) if os.environ.get("GITHUB_ACTIONS") == "true" else ""
     if word:
@@ -323,9 +329,11 @@ def _tell(report: GateReport, out: Path | None, json: Path | None, markdown: Pat
     print_report(report)
     if word:
         print(f"::{word}::", flush=True)
+    written = write_files(report, json=json, markdown_file=markdown, junit_file=junit)
     if out is not None:
-        json, markdown, junit = json or out / GATE, markdown or out / "gate.md", junit or out / "gate.xml"
-    for path in write_outputs(report, json=json, markdown_file=markdown, junit_file=junit):
+        written += write_files(report, json=out / GATE, markdown_file=out / "gate.md", junit_file=out / "gate.xml")
+    write_summary(report)
+    for path in written:
         print(path)
 
 

@@ -112,10 +112,10 @@ def print_report(report: GateReport) -> None:
     print(report.sentence)
 
 
-def write_outputs(
+def write_files(
     report: GateReport, *, json: Path | None, markdown_file: Path | None, junit_file: Path | None
 ) -> list[Path]:
-    """Writes what is asked for, and the job's summary where GitHub wants one; returns the files of the former."""
+    """Writes the report to the files that are named, and returns them."""
     written = []
     if json:
         write_json(json, report.as_dict())
@@ -125,7 +125,6 @@ def write_outputs(
             with replacing(path) as temporary:
                 temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
             written.append(path)
-    write_summary(report)
     return written
 
 

@@ -24,6 +24,7 @@ from slick_sft.gate.arms import read_arm, read_pair, training_differences
 from slick_sft.gate.baselines import Baseline
 from slick_sft.gate.dataset import Dataset, dataset_of, lines
 from slick_sft.gate.decide import decide
+from slick_sft.gate.looks import look
 from slick_sft.gate.policy import BASE, BASELINE, ZERO_WEIGHT, Policy, gated_groups, knows
 from slick_sft.gate.report import GateReport
 from slick_sft.gate.self_check import LEAST, Line, expected, self_check
@@ -480,6 +481,7 @@ def _judged(plan: Plan) -> GateReport:
     else:
         control = [out / _score_place(CONTROL, seed) for seed in plan.seeds[CONTROL]]
     pair = read_pair(candidate, control, out / HELD_OUT, allow_mismatch=wish.allow_mismatch)
+    look(pair, out, wish.policy.looks)
     notes = [*plan.notes, *(wish.baseline.notes(wish.policy.baseline_days) if wish.baseline else [])]
     report = decide(pair, wish.policy, excluded=plan.dataset.leaked, notes=notes, dataset=plan.dataset.as_dict())
     return replace(

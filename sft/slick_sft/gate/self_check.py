@@ -131,13 +131,12 @@ def expected(policy: Policy, facts: Mapping[str, int]) -> list[Line]:
     return lines
 
 
-def as_dict(lines: Sequence[Line], control: Arm | None, policy: Policy) -> dict[str, Any]:
+def as_dict(lines: Sequence[Line], policy: Policy) -> dict[str, Any]:
     """The JSON document."""
     return {
         "schema": SCHEMA,
         "kind": KIND,
         "groups": [line.as_dict() for line in lines],
-        "runs": [str(run.path) for run in control.runs] if control else [],
         "noise": noise_of(lines),
         "policy": policy.as_dict(),
     }

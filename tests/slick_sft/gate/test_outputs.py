@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from slick.facts import Fact
 from slick_sft.gate.arms import read_pair
 from slick_sft.gate.decide import decide
-from slick_sft.gate.outputs import MARK, SUMMARY_BYTES, cut, junit, markdown, plain, write_outputs, write_summary
+from slick_sft.gate.outputs import MARK, SUMMARY_BYTES, cut, junit, markdown, plain, write_files, write_summary
 from slick_sft.gate.policy import policy_of
 from slick_sft.gate.report import GateReport, LostFact
 
@@ -34,7 +34,7 @@ def report(runs: Any) -> GateReport:
 
 def test_json_holds_everything_and_is_versioned(report: GateReport, tmp_path: Path) -> None:
     """The document says schema, verdict, groups, runs, policy and lost facts, and is JSON whatever text it holds."""
-    write_outputs(report, json=tmp_path / "gate.json", markdown_file=None, junit_file=None)
+    write_files(report, json=tmp_path / "gate.json", markdown_file=None, junit_file=None)
     found = json.loads((tmp_path / "gate.json").read_text())
     assert (found["schema"], found["kind"], found["verdict"], found["exit_code"]) == (1, "slick gate", "FAIL", 1)
     assert found["policy"]["margins"] == {"Known": 2.0, "Unknown": 30.0}

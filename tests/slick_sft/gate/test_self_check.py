@@ -48,7 +48,7 @@ def test_seeds_that_lie_apart_are_found(runs: Any) -> None:
     assert line.seeds_sd > 0.1
     assert line.enough is not None
     assert line.enough.facts is None
-    document = as_dict([line], arm, policy_of({"margins": {"Known": 2}}, "x"))
+    document = as_dict([line], policy_of({"margins": {"Known": 2}}, "x"))
     assert document["noise"] == noise_of([line])
     assert document["groups"][0]["variance"]["runs"] > document["groups"][0]["variance"]["residual"]
 

@@ -1,0 +1,130 @@
+"""Tests of the verbs: exit codes, files, and what contradicts itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slick.cli import run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of work with a policy: Known at 8 points."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    (tmp_path / "slick-gate.yaml").write_text("margins: {Known: 8}\n")
+    return tmp_path
+
+
+def control(paths: list[Path]) -> list[str]:
+    return [word for path in paths for word in ("--control", str(path))]
+
+
+def gate(*words: object) -> int:
+    return run(["gate", *map(str, words)])
+
+
+def test_exit_codes_are_the_verdicts(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """PASS 0, FAIL 1, INCONCLUSIVE 3 or as --inconclusive says, and the verdict stands in the last line."""
+    old = runs.arm("old", [0.9] * 3)
+    same, bad = runs.arm("same", [0.9] * 3), runs.arm("bad", [0.5] * 3)
+    assert gate("--runs", *same, *control(old)) == 0
+    assert capsys.readouterr().out.rstrip().split("\n")[-1].startswith("PASS: Known")
+    assert gate("--runs", *bad, *control(old)) == 1
+    (here / "slick-gate.yaml").write_text("margins: {Known: 0.5}\n")
+    pair = same[0], old[0]
+    assert gate("--runs", *pair) == 3
+    assert [gate("--runs", *pair, "--inconclusive", how) for how in ("fail", "pass", "report")] == [1, 0, 3]
+
+
+def test_wrong_input_is_2_and_never_a_verdict(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be judged exits with 2 and says why."""
+    one, other = runs.score("one", arm="a"), runs.score("other", arm="b", training={"steps": 3})
+    for words, said in (
+        ([], "give a DATASET"),
+        (["--runs", one], "found 1 candidate run and no control"),
+        (["--runs", one, other], "steps: "),
+        (["--control", one], "give --runs too"),
+        (["--rescore", here, "--runs"], "leave out --runs"),
+        (["--rescore", here], "gate.json"),
+        (["--runs", one, "--baseline", "main"], "there is no baseline 'main'"),
+        (["--runs", one, other, "--policy", "none.yaml"], "no such policy"),
+        (["--self-check"], "give a DATASET to train controls on"),
+        (["--runs", one, other, "--plan"], "--plan: is for a gate that trains"),
+    ):
+        assert gate(*words) == 2, said
+        assert said in capsys.readouterr().err
+
+
+def test_a_mismatch_that_is_allowed_is_said(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The banner stands above the verdict."""
+    one, other = runs.score("one", arm="a"), runs.score("other", arm="b", training={"steps": 3})
+    assert gate("--runs", one, other, "--allow-mismatch") in (0, 1, 3)
+    assert "WARNING: these runs differ where it matters" in capsys.readouterr().out
+
+
+def test_files_and_rescoring(here: Path, runs: Any) -> None:
+    """--out holds all three; the verdict is issued again by another margin, in place of nothing but itself."""
+    old, new = runs.arm("old", [0.95] * 3), runs.arm("new", [0.8] * 3)
+    assert gate("--runs", *new, *control(old), "--out", "first", "--json", "extra.json") == 1
+    assert sorted(p.name for p in (here / "first").iterdir()) == [
+        *("gate.json", "gate.md", "gate.xml", "looks.json"),
+    ]
+    first = json.loads((here / "extra.json").read_text())
+    (here / "loose.yaml").write_text("margins: {Known: 40}\n")
+    assert gate("--rescore", "extra.json", "--policy", "loose.yaml", "--json", "second.json") == 0
+    second = json.loads((here / "second.json").read_text())
+    assert (first["verdict"], second["verdict"]) == ("FAIL", "PASS")
+    assert second["runs"] == first["runs"]
+    assert second["groups"][0]["paired"] == first["groups"][0]["paired"]
+    (here / "slick-gate.yaml").unlink()
+    assert gate("--rescore", "second.json") == 0
+
+
+def test_bless_and_judge_against_it(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A baseline is made in .slick, used by name, and moves only with --move."""
+    old = runs.arm("old", [0.9] * 3)
+    assert run(["bless", *map(str, old), "release"]) == 0
+    assert (here / ".slick" / "baselines.json").is_file()
+    capsys.readouterr()
+    assert gate("--runs", *runs.arm("new", [0.9] * 3), "--baseline", "release") == 0
+    assert "was blessed on" in capsys.readouterr().out
+    assert run(["bless", str(old[0]), "release"]) == 2
+    assert run(["bless", str(old[0]), "release", "--move"]) == 0
+
+
+def test_init_writes_a_policy_once(here: Path) -> None:
+    """The commented policy and its schema; a policy that is there stays."""
+    assert gate("--init", "--policy", "new.yaml") == 0
+    assert (here / "slick-gate.schema.json").is_file()
+    assert gate("--init", "--policy", "new.yaml") == 2
+
+
+def test_self_check_of_runs(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of runs that exist: the smallest margin, and what to write into the policy."""
+    assert gate("--self-check", *control(runs.arm("old", [0.9] * 4)), "--json", "check.json") == 0
+    out = capsys.readouterr().out
+    assert "300 facts can defend a margin of" in out
+    assert "noise: {discordant:" in out
+    assert json.loads((here / "check.json").read_text())["kind"] == "slick gate self-check"
+
+
+def test_a_workflow_takes_nothing_for_a_command(
+    here: Path, runs: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In GitHub's runner answers stand between stop-commands and its word; the summary is written."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(here / "summary.md"))
+    evil = runs.score("evil", lambda i: "x\n::error::boo", arm="evil")
+    assert gate("--runs", evil, runs.score("old", arm="old")) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("::stop-commands::")
+    word = lines[0].removeprefix("::stop-commands::")
+    assert f"::{word}::" in lines
+    assert not [line for line in lines if line.startswith("::error")]
+    assert (here / "summary.md").read_text().startswith("<!-- slick gate -->")
