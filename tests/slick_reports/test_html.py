@@ -273,3 +273,8 @@ def test_versions_are_told_once_where_all_are_equal(report: Report) -> None:
 def test_values_are_shown_briefly(value: object, text: str) -> None:
     """A digest by its first digits, a number without noise."""
     assert html.brief(value) == text
+
+
+def test_what_only_screen_readers_see_cannot_widen_the_page(report: Report) -> None:
+    """It is placed absolutely, and a table that scrolls holds it: on a phone the page itself never scrolls sideways."""
+    assert re.search(r"\.scroll \{ position: relative; overflow-x: auto;", html.render(report))
