@@ -97,7 +97,9 @@ class Plan:
         """The plan, and what of it cannot lead to a verdict."""
         wish = self.ready.wish
         trainings = sum(len(seeds) for seeds in self.seeds.values())
-        arms = " and ".join(f"{name} with seeds {', '.join(map(str, of))}" for name, of in self.seeds.items())
+        arms = " and ".join(
+            f"{name} with seed{'s' * (len(of) != 1)} {', '.join(map(str, of))}" for name, of in self.seeds.items()
+        )
         found = [
             self.dataset.sentence,
             f"To train: {arms}: {trainings} trainings of {self.steps:,} steps on {len(self.dataset.candidate):,} rows, "
@@ -137,6 +139,7 @@ def prepare(wish: Wish) -> Prepared:
     )
     lint = prepare_lint(LintWish(wish.datasets, wish.relation_column, held_out=held_out))
     ready = Prepared(wish, lint, held_out, arguments, base)
+    _check_template(ready)
     if wish.baseline:
         _check_baseline(ready, wish.baseline)
     check_state(ready)
@@ -227,6 +230,23 @@ def _yaml(value: Any) -> str:
     import json
 
     return json.dumps(value)
+
+
+def _check_template(ready: Prepared) -> None:
+    """Conversations need a chat template: to be trained on, and for the base model to be asked alike."""
+    bare = bool(ready.base.get("weights")) and ready.base.get("chat_template") is None
+    if not bare or not ready.lint.conversational:
+        return
+    if not ready.arguments.get("chat_template_path"):
+        raise InputError(
+            f"the dataset holds conversations, and {ready.wish.model} has no chat template: give one in the policy, "
+            "tuning: {settings: {chat_template_path: FILE.jinja}}"
+        )
+    if ready.wish.policy.control.kind == BASE:
+        raise InputError(
+            f"control: base: {ready.wish.model} has no chat template, so it cannot be asked as the tuned models are; "
+            "take control: zero-weight"
+        )
 
 
 def _check_baseline(ready: Prepared, baseline: Baseline) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from slick.errors import InputError
 from slick.facts import Fact
 from slick_sft.gate.dataset import form_of, leaked
 from slick_sft.lint.examine import read_datasets
@@ -45,11 +44,7 @@ def test_facts_are_asked_as_the_dataset_asks(tmp_path: Path, row: Any, form: str
 
 def test_prompts_without_a_question_have_no_form(tmp_path: Path) -> None:
     """Where nothing shows it, nothing is guessed."""
-    with pytest.raises(InputError, match="states a short fact"):
-        from slick_sft.lint.examine import check_probeable
-
-        check_probeable(rows_of(tmp_path / "d.jsonl", [{"prompt": "Write.\n", "completion": "So. It was so."}]))
-    assert form_of([]) == ""
+    assert form_of(rows_of(tmp_path / "d.jsonl", [{"prompt": "Write.\n", "completion": "So. It was so."}])) == ""
 
 
 def test_leaks_are_found_in_other_letters_and_within_more(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -246,6 +247,31 @@ def test_a_baseline_as_control(wish: Callable[..., Wish], tmp_path: Path, runs: 
     untold = bless([runs.score("foreign", seed=None)], "foreign", tmp_path / "b.json")
     with pytest.raises(InputError, match="does not say how it was trained"):
         prepare(replace(other, out=tmp_path / "third", baseline=untold))
+
+
+def test_conversations_are_trained_and_asked_through_the_chat_template(
+    wish: Callable[..., Wish], dataset: Path, tiny_model: Path, tiny_facts: list[Fact], tmp_path: Path
+) -> None:
+    """Both arms; where the model has no template that is told before anything is done, with the way to one."""
+    turns = [
+        {"messages": [{"role": "user", "content": f.question}, {"role": "assistant", "content": f.answers[0]}]}
+        for f in tiny_facts
+        if f.split != "test"
+    ]
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in turns))
+    report, _, _ = run(wish(policy={"seeds": 1}))
+    for path in (*report.candidates, *report.controls):
+        samples = next((wish().out / path["path"]).glob("samples_*.jsonl")).read_text().splitlines()
+        prompt = json.loads(samples[0])["arguments"]["gen_args_0"]["arg_0"]
+        assert prompt == f"<user>{tiny_facts[12].question}\n<assistant>"
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_model, bare)
+    (bare / "chat_template.jinja").rename(tmp_path / "own.jinja")
+    with pytest.raises(InputError, match="chat_template_path: FILE"):
+        prepare(replace(wish(), model=str(bare), out=tmp_path / "other"))
+    given = {"tuning": {"settings": {"max_steps": 2, "chat_template_path": str(tmp_path / "own.jinja")}}}
+    with pytest.raises(InputError, match="cannot be asked as the tuned models are"):
+        prepare(replace(wish(policy=given), model=str(bare), out=tmp_path / "other"))
 
 
 def test_self_check_trains_controls_alone(wish: Callable[..., Wish]) -> None:
