@@ -52,6 +52,7 @@ def test_it_holds_what_would_be_missed_late(names: set[str]) -> None:
     assert len([name for name in names if name.startswith("slick_tasks/yaml/") and name.endswith(".yaml")]) == 117
     assert "slick/data/entityquestions.sha256.json" in names
     assert "slick_sft/configs/fsdp.yaml" in names
+    assert {"slick_sft/gate/policy.yaml", "slick_sft/gate/policy.schema.json"} <= names
 
 
 def test_it_holds_neither_tests_nor_caches(names: set[str]) -> None:
@@ -62,16 +63,22 @@ def test_it_holds_neither_tests_nor_caches(names: set[str]) -> None:
 
 
 def test_its_entry_points_can_be_loaded(wheel: Path) -> None:
-    """Every declared verb, source of facts, directory of tasks and model exists."""
+    """Every declared verb, source of facts, directory of tasks, model and plugin of pytest exists."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("/entry_points.txt")]
         lines = archive.read(name).decode().splitlines()
     groups = {line.strip("[]") for line in lines if line.startswith("[")}
-    assert groups == {"console_scripts", "slick.commands", "slick.facts", "slick.tasks", "lm_eval.models"}
+    assert groups == {
+        *("console_scripts", "pytest11", "slick.commands", "slick.facts", "slick.tasks", "lm_eval.models"),
+    }
+    group = ""
     for line in lines:
         key, found, value = line.partition(" = ")
+        group = line if line.startswith("[") else group
         if found:
-            assert callable(EntryPoint(key, value, "").load()), line
+            loaded = EntryPoint(key, value, "").load()
+            # A plugin of pytest is a module.
+            assert callable(loaded) or (group == "[pytest11]" and hasattr(loaded, "keeps_knowledge")), line
 
 
 def test_installed_it_is_found_by_lm_eval_and_leaves_without_a_trace(wheel: Path, tmp_path: Path) -> None:
