@@ -37,7 +37,9 @@ def markdown(report: GateReport, *, limit: int = COMMENT_BYTES) -> str:
         f"**{sentence(report.sentence)}**",
         *_banner(report),
         table([*HEADER], [[escape(cell) for cell in cells(g, report.judgement.level)] for g in report.groups]),
-        f"Percent of right answers, differences in points with {level} intervals, candidate minus control. Control: "
+        "Percent of right answers"
+        + (" (where it says so, of answers that are right or abstain)" if report.policy.hallucination else "")
+        + f", differences in points with {level} intervals, candidate minus control. Control: "
         f"{escape(report.control)}. {len(report.candidates)} candidate and {len(report.controls)} control runs, "
         f"{report.facts:,} facts." + (f" One of {report.judgement.looks} looks." if report.judgement.looks > 1 else ""),
         _dataset(report),
