@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -163,6 +164,8 @@ def _stock(backend: Backend, facts: Sequence[Fact]) -> None:
 def _probe(
     backend: Backend, facts: Sequence[Fact], out: Path, *, exact: bool, n_sets: int = PAPER.n_exemplar_sets
 ) -> None:
+    # A finished run is not done again.
+    shutil.rmtree(out, ignore_errors=True)
     run_probe(_asked(facts, exact=exact, n_sets=n_sets), backend, out)
 
 
