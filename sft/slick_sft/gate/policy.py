@@ -15,6 +15,7 @@ from slick.knowledge import CATEGORIES, KNOWN
 from slick.matching import ABSTENTIONS, Matching, first_line, normalize
 from slick.prompts import check_form
 from slick.rows import nearest, shown
+from slick_sft.arguments import public
 
 VERSION = 1
 POLICY = "slick-gate.yaml"
@@ -70,7 +71,7 @@ class Tuning:
             "batch_size": self.batch_size,
             "lora_r": self.lora_r,
             "lora_alpha": self.lora_alpha,
-            "settings": dict(self.settings),
+            "settings": public(self.settings),
         }
 
 
@@ -308,10 +309,17 @@ def _noise(value: Any, mistakes: Mistakes, where: str) -> Noise:
     return Noise(**_fields(value, _NOISE, f"{where}.", mistakes))
 
 
-def _settings(value: Any, *_: object) -> dict[str, Any]:
+def _settings(value: Any, mistakes: Mistakes, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise _MisfitError("a mapping of fields of TRL's SFTConfig, such as {warmup_steps: 10}")
-    return dict(value)
+    for name in value:
+        # Said without its value.
+        if not public({name.strip().replace("-", "_"): None}):
+            mistakes.add(
+                f"{where}.{name}: a secret has no place in a policy, which is committed and recorded; take it out, and "
+                "give it in the environment (HF_TOKEN)"
+            )
+    return public(value)
 
 
 _HELD_OUT: dict[str, tuple[str, Read]] = {

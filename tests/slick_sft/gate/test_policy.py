@@ -187,3 +187,14 @@ def test_the_schemas_defaults_are_the_readers() -> None:
     for name, of in SCHEMA["properties"].items():
         if "default" in of:
             assert plain[name] in (of["default"], [of["default"]]), name
+
+
+@pytest.mark.parametrize("name", ["hub_token", "hub-token"])
+def test_a_secret_is_refused_and_never_written(name: str) -> None:
+    """A policy is committed and recorded: a token in it is refused without being shown, and no record has one."""
+    given = {"margins": {"Known": 2}, "tuning": {"settings": {name: "hf_secret", "warmup_steps": 3}}}
+    with pytest.raises(InputError, match=rf"tuning.settings.{name}: a secret has no place in a policy") as caught:
+        policy_of(given, "x")
+    assert "hf_secret" not in str(caught.value)
+    built = p.Tuning(settings={"hub_token": "hf_secret", "warmup_steps": 3})
+    assert built.as_dict()["settings"] == {"warmup_steps": 3}
