@@ -60,3 +60,11 @@ def test_no_input_is_text_of_a_script() -> None:
 def test_the_comment_is_found_by_the_marker_that_is_written() -> None:
     """The action looks for the line that the gate's Markdown begins with."""
     assert f'startswith("{MARK}")' in (CI / "slick-gate/action.yml").read_text()
+
+
+def test_only_the_bots_own_comment_is_replaced() -> None:
+    """Anyone can begin a comment with the marker; only the workflow's bot's is written over."""
+    script = next(s for s in scripts(yaml.safe_load((CI / "slick-gate/action.yml").read_text())) if "PATCH" in s)
+    (query,) = re.findall(r"--jq '([^']*)'", script)
+    assert query.startswith('.[] | select(.user.login == "github-actions[bot]" and (.body | startswith(')
+    assert query.endswith(")) | .id")
