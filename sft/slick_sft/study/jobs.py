@@ -6,6 +6,7 @@ what must be equal for what stands in the directory to be its outcome.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from slick.files import digest_of, mapping_of, read_json
 from slick.knowledge_file import KNOWLEDGE
-from slick.runs import results_files
+from slick.runs import differences, results_files
 from slick.training import TRAINING
 from slick_sft.formats import RECIPE
 from slick_sft.study.grid import Grid, Training, Variant, rows_of
@@ -172,6 +173,36 @@ def conflicts(jobs: Sequence[Job], recorded: Mapping[str, Any], out: Path) -> It
         there = mapping_of(mapping_of(recorded.get(job.name)).get("settings"))
         if any((out / place).exists() for place in job.outs) and there != job.settings:
             yield job, there
+
+
+def other_sets(setup: Setup) -> dict[str, list[tuple[str, Any, Any]]]:
+    """Where a set that stands there is not the one that the grid means by its name: (what, there, now) of it.
+
+    One job mixes all sets and leaves those that are there, so that its settings do not tell.
+    """
+    found: dict[str, list[tuple[str, Any, Any]]] = {}
+    for arm in arms_of(setup):
+        place = f"{SETS}/{arm.mixed}/{RECIPE}"
+        if (setup.out / place).exists():
+            differing = differences(*_set_settings(setup, arm, mapping_of(read_json(setup.out / place))))
+            found |= {place: differing} if differing else {}
+    return found
+
+
+def _set_settings(setup: Setup, arm: Arm, recorded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a set was mixed with by its own record, and what it would be mixed with now."""
+    recipe = setup.grid.recipes[arm.variant.recipe]
+    there = {"recipe": recorded.get("description"), **{n: recorded.get(n) for n in ("seed", "form", "conversational")}}
+    now = {
+        # As JSON has it.
+        "recipe": json.loads(json.dumps(recipe.as_dict())),
+        "seed": arm.seed,
+        "form": setup.grid.form,
+        "conversational": setup.grid.conversational,
+    }
+    if setup.grid.size is not None and not recipe.without:
+        there["size"], now["size"] = mapping_of(recorded.get("roles")).get("mix"), setup.grid.size
+    return there, now
 
 
 def _probe(setup: Setup, split: str) -> Job:

@@ -27,6 +27,7 @@ from slick_sft.study.jobs import (
     arms_of,
     base_won,
     conflicts,
+    other_sets,
 )
 
 SCHEMA = 1
@@ -80,6 +81,8 @@ class State:
         found = list(conflicts(jobs, mapping_of(self._document.get("jobs")), self.out))
         shown = {job.name: text for job, settings in found if (text := _differing(job, settings))}
         followed = len(found) - len(shown)
+        if all(job.kind != "mix" for job, _ in found):
+            shown |= {place: _told(place, differing) for place, differing in other_sets(setup).items()}
         with Mistakes(
             f"{self.out}: holds outcomes of other settings; choose another --out, or remove them"
             + (f" and the {followed} that rest on them:" if followed else ":"),
@@ -141,7 +144,11 @@ def _differing(job: Job, there: Mapping[str, Any]) -> str:
     if not differing:
         return ""
     places = ", ".join(job.outs[:2]) + (" …" if len(job.outs) > 2 else "")
-    return f"{places}: " + "; ".join(f"{name}: there {old!r}, now {new!r}" for name, old, new in differing[:3])
+    return _told(places, differing)
+
+
+def _told(place: str, differing: Sequence[tuple[str, Any, Any]]) -> str:
+    return f"{place}: " + "; ".join(f"{name}: there {old!r}, now {new!r}" for name, old, new in differing[:3])
 
 
 def _is_digest(value: Any) -> bool:

@@ -20,6 +20,7 @@ from slick_sft.study.jobs import (
     done_jobs,
     jobs_of,
     measure_job,
+    other_sets,
     steps_of,
     total_steps,
 )
@@ -189,6 +190,42 @@ def test_only_what_stands_there_can_conflict(tmp_path: Path) -> None:
     assert [job.name for job, _ in conflicts(jobs, recorded, tmp_path)] == ["probe/dev", "ptrue/base"]
     shutil.rmtree(tmp_path / "probe" / "dev")
     assert [job.name for job, _ in conflicts(jobs, recorded, tmp_path)] == ["ptrue/base"]
+
+
+MINE = r"""{form: "{question}\n", size: 30, variants: [{name: mine, unknown: 0.5}, unknown-50-without-unknown]}"""
+
+
+def mixed(out: Path, name: str, recipe: dict[str, Any], rows: int = 30) -> Path:
+    """A set's record."""
+    place = out / "sets" / name
+    place.mkdir(parents=True)
+    record = {"description": recipe, "seed": 0, "form": "{question}\n", "conversational": False, "roles": {"mix": rows}}
+    (place / "recipe.json").write_text(json.dumps(record))
+    return place
+
+
+def test_a_set_of_a_changed_recipe_is_another(tmp_path: Path) -> None:
+    """By what its own record says of recipe, seed, form and size; a set that is not there can be any."""
+    assert other_sets(setup(tmp_path, grid=MINE)) == {}
+    mixed(tmp_path, "mine-seed0", {"name": "mine", "unknown": 0.5})
+    # Of what was taken out, it is not known how many rows are left.
+    mixed(tmp_path, "unknown-50-without-unknown-seed0", {"unknown": 0.5, "without": ["Unknown"]}, rows=15)
+    assert other_sets(setup(tmp_path, grid=MINE)) == {}
+    place = "sets/mine-seed0/recipe.json"
+    for before, after, differing in (
+        ("0.5", "0.9", ("recipe.unknown", 0.5, 0.9)),
+        ("size: 30", "size: 40", ("size", 30, 40)),
+    ):
+        assert other_sets(setup(tmp_path, grid=MINE.replace(before, after))) == {place: [differing]}
+    other_form = other_sets(setup(tmp_path, grid=MINE.replace("{question}", "Q: {question}")))
+    assert other_form[place] == [("form", "{question}\n", "Q: {question}\n")]
+
+
+def test_a_set_that_says_nothing_of_its_recipe_is_another(tmp_path: Path) -> None:
+    """What cannot be compared is not trained on."""
+    (mixed(tmp_path, "mine-seed0", {}) / "recipe.json").write_text("{}")
+    (differing,) = other_sets(setup(tmp_path, grid=MINE)).values()
+    assert differing[-2:] == [("seed", None, 0), ("size", None, 30)]
 
 
 def test_arms_come_seed_by_seed() -> None:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,9 @@ from slick.knowledge_file import read_knowledge, write_knowledge
 from slick.runs import read_run, read_samples
 from slick_sft.dynamics import read_dynamics
 from slick_sft.study.grid import parse_grid
-from slick_sft.study.run import Wish, plan_study, run_study
+from slick_sft.study.jobs import Job, Setup, jobs_of
+from slick_sft.study.run import Wish, plan_study, run_study, set_up
+from slick_sft.study.state import State
 from slick_tasks.lab import organism_path
 
 Make = Callable[..., Wish]
@@ -212,6 +215,30 @@ def test_outcomes_of_other_settings_are_refused(
     with pytest.raises(InputError, match=f"(?s)holds outcomes of other settings; choose another --out.*{named}"):
         run_study(wish(tmp_path / "out", grid=parse_grid(GRID.replace(before, after), "x")), forbidden, 1, 1)
     assert tables(tmp_path / "out") == tables(finished)
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_changed_recipe_is_refused_before_it_is_trained(
+    tmp_path: Path, finished: Path, wish: Make, inline: Any, *, tuned: bool
+) -> None:
+    """Under its old name, whether it was only mixed or tuned too; its set is named, and a new name is a new set."""
+    out = tmp_path / "out"
+    grid = GRID.replace("only-Unknown", "{name: mine, unknown: 0.5}")
+    stop = "" if tuned else "tune/known-only-seed0"
+    with suppress(KeyboardInterrupt):
+        asked = wish(out, known=probes(finished), grid=parse_grid(grid, "x"))
+        run_study(asked, lambda place, *_: inline(place, stop_at=stop), 1, 1)
+    changed = grid.replace("mine, unknown: 0.5", "mine, unknown: 0.25")
+    said = r"(?s)out: holds outcomes of other settings.*sets/mine-seed0/recipe\.json: recipe\.unknown: there 0\.5, now "
+    for begin in (run_study, plan_study):
+        with pytest.raises(InputError, match=said):
+            begin(wish(out, known=probes(finished), grid=parse_grid(changed, "x")), forbidden, 1, 1)
+    State.read(out).check(*_asked(wish(out, grid=parse_grid(changed.replace("mine", "other"), "x"))))
+
+
+def _asked(asked: Wish) -> tuple[Setup, list[Job]]:
+    setup = set_up(asked)
+    return setup, jobs_of(setup)
 
 
 def test_the_study_of_another_model_is_refused(tmp_path: Path, finished: Path, wish: Make, tiny_model: Path) -> None:
