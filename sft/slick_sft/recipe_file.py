@@ -56,15 +56,24 @@ def read_recipe(given: str) -> Recipe:
             f"file, or a name such as {', '.join(names[:3])}"
         )
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    # ValueError: a date such as 2024-99-99; RecursionError: brackets without end.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())[:300]})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not YAML ({error})") from error
+    found = load_yaml(text, str(path))
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected {_EXAMPLE}, found {shown(found)}")
     return recipe_of(found, str(path))
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """What stands in a YAML text; InputError where it is none, or a key stands twice. `where` is what it is called."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    # ValueError: a date such as 2024-99-99; RecursionError: brackets without end.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not YAML ({' '.join(str(error).split())[:300]})") from error
 
 
 def recipe_of(given: Mapping[Any, Any], where: str) -> Recipe:

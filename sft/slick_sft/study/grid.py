@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
@@ -10,14 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from slick.errors import InputError, Mistakes
 from slick.knowledge import Category
 from slick.prompts import DEFAULT_FORM
 from slick.rows import nearest
 from slick_sft.recipe import ZERO_WEIGHT, Recipe, named, paper_names
-from slick_sft.recipe_file import recipe_of
+from slick_sft.recipe_file import load_yaml, recipe_of
 
 SHIPPED = ("paper", "small")
 # Splits that a study probes. Of these, all but the last must be among the facts.
@@ -30,6 +29,17 @@ METHODS = ("full", "lora")
 _TRAINING: Mapping[str, Any] = {"method": "full", "epochs": 50.0, "batch_size": 128, "settings": {}}
 _RATES = {"full": 1e-5, "lora": 1e-4}
 _LORA = {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.0}
+
+# Fields of TRL's SFTConfig that the study sets itself, and what to use instead; besides those of saving.
+_OURS = {
+    "learning_rate": "learning_rate",
+    "num_train_epochs": "epochs",
+    "max_steps": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "seed": "--seeds",
+    "data_seed": "--seeds",
+}
+_SAVING = "save_"
 
 _TRAINING_KEYS = ("method", "learning_rate", "epochs", "batch_size", *_LORA, "settings")
 _KEYS = (
@@ -141,10 +151,7 @@ def read_grid(source: str) -> Grid:
 
 def parse_grid(text: str, where: str) -> Grid:
     """The grid in a YAML text; `where` is what errors call it."""
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: not YAML ({' '.join(str(error).split())})") from error
+    found = load_yaml(text, where)
     if not isinstance(found, dict):
         raise InputError(f"{where}: expected a mapping with at least 'variants', found {type(found).__name__}")
     mistakes = Mistakes(f"{where}: not a grid:")
@@ -193,9 +200,17 @@ def _grid(found: Mapping[str, Any], mistakes: Mistakes) -> Grid:
     for recipe in (canonical(recipe) for _, recipe in wanted):
         if recipes.setdefault(recipe.name, recipe) != recipe:
             mistakes.add(f"variants: two recipes are called {recipe.name}; give each a name of its own")
-    asked = {Variant(recipe.name, version): Variant(canonical(recipe).name, version) for version, recipe in wanted}
+    asked: dict[Variant, Variant] = {}
+    for version, recipe in wanted:
+        variant = Variant(canonical(recipe).name, version)
+        if asked.setdefault(Variant(recipe.name, version), variant) != variant:
+            mistakes.add(f"variants: two recipes are called {recipe.name}; give each a name of its own")
+    variants = tuple(dict.fromkeys(asked.values()))
+    for name, n in Counter(variant.name for variant in {**asked, **dict.fromkeys(variants)}).items():
+        if n > 1:
+            mistakes.add(f"variants: a recipe is called {name}, as a version's variant is; give it another name")
     return Grid(
-        variants=tuple(dict.fromkeys(asked.values())),
+        variants=variants,
         recipes=recipes,
         trainings=trainings,
         size=_whole(found.get("size"), "size", mistakes),
@@ -271,6 +286,8 @@ def _training(given: Mapping[str, Any], where: str, inherited: Mapping[str, Any]
     if not isinstance(settings, dict):
         mistakes.add(f"{where}.settings: expected a mapping of fields of TRL's SFTConfig")
         settings = {}
+    elif "settings" in given:
+        mistakes.extend(_not_settings(settings, where))
     lora = {"r": whole["lora_r"], "lora_alpha": int(numbers["lora_alpha"]), "lora_dropout": dropout}
     return Training(
         method,
@@ -280,6 +297,16 @@ def _training(given: Mapping[str, Any], where: str, inherited: Mapping[str, Any]
         lora if method == "lora" else None,
         {str(name): value for name, value in settings.items()},
     )
+
+
+def _not_settings(settings: Mapping[Any, Any], where: str) -> Iterable[str]:
+    """What the grid or the study decides, and would be decided twice."""
+    for name in map(str, settings):
+        if name in _OURS:
+            ours = _OURS[name]
+            yield f"{where}.settings.{name}: use {ours if ours.startswith('--') else f'{where}.{ours}'}"
+        elif name.startswith(_SAVING):
+            yield f"{where}.settings.{name}: the study saves what it needs; to keep the models use --keep-models"
 
 
 def _limits(found: Mapping[str, Any], mistakes: Mistakes) -> dict[str, int]:

@@ -84,6 +84,64 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_names() -> None:
         assert part in said or part in said.replace("\n", " "), part
 
 
+def test_what_the_study_decides_is_no_setting() -> None:
+    """Rate, epochs, batch, seeds and saving have keys or options of their own, which would be overruled."""
+    text = """
+        training: {settings: {seed: 7, learning_rate: 1.0, num_train_epochs: 1, save_steps: 5, weight_decay: 0.1}}
+        variants: [natural]
+        versions: {long: {settings: {max_steps: 9, data_seed: 1, per_device_train_batch_size: 2}, variants: [natural]}}
+    """
+    with pytest.raises(InputError) as caught:
+        parse_grid(text, "x.yaml")
+    assert [line.strip(" -") for line in str(caught.value).splitlines()[1:]] == [
+        "training.settings.seed: use --seeds",
+        "training.settings.learning_rate: use training.learning_rate",
+        "training.settings.num_train_epochs: use training.epochs",
+        "training.settings.save_steps: the study saves what it needs; to keep the models use --keep-models",
+        "versions.long.settings.max_steps: use versions.long.epochs",
+        "versions.long.settings.data_seed: use --seeds",
+        "versions.long.settings.per_device_train_batch_size: use versions.long.batch_size",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("variants: 2024-99-99", "not YAML"),
+        pytest.param("variants: " + "[" * 3000, "not YAML", id="brackets"),
+        ("variants: [unknown-50]\nvariants: [unknown-10]", "the key 'variants' stands twice"),
+        ("variants: [{name: a, unknown: 0.1, unknown: 0.2}]", "the key 'unknown' stands twice"),
+    ],
+)
+def test_what_is_no_yaml_is_wrong_input(text: str, said: str) -> None:
+    """A date that is none, brackets without end, and a key that stands twice, of which YAML takes the last."""
+    with pytest.raises(InputError, match=r"x\.yaml: not YAML") as caught:
+        parse_grid(text, "x.yaml")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "{variants: [{name: lora-unknown-50, unknown: 0.25}], versions: {lora: {method: lora, "
+            "variants: [unknown-50]}}}",
+            "a recipe is called lora-unknown-50, as a version's variant is",
+        ),
+        (
+            "{variants: [{name: lora-only-Unknown, unknown: 0.25}], versions: {lora: {method: lora, "
+            "variants: [only-Unknown]}}}",
+            "a recipe is called lora-only-Unknown, as a version's variant is",
+        ),
+        ("variants: [only-Unknown, {name: only-Unknown, unknown: 0.3}]", "two recipes are called only-Unknown"),
+    ],
+)
+def test_variants_have_names_of_their_own(text: str, said: str) -> None:
+    """Also where a version's name, or that of a variant that another stands for, is the name of a recipe."""
+    with pytest.raises(InputError, match=said):
+        parse_grid(text, "x.yaml")
+
+
 def test_a_list_of_recipes_is_needed() -> None:
     """A grid without variants says what it lacks."""
     with pytest.raises(InputError, match="variants: expected a list of recipes by name"):
