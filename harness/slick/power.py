@@ -104,14 +104,17 @@ def need(found: Paired, margin: float, *, level: float = LEVEL, power: float = A
         seeds = _smallest(lambda s: enough(found.n, s), max(found.seeds, 2), MOST_SEEDS)
         if seeds is not None and seeds <= FEW_TIMES * found.seeds:
             return Need(seeds=seeds)
-    facts = _smallest(lambda n: enough(n, found.seeds), found.n, MOST_FACTS)
-    if facts is not None and (not trained or facts <= FEW_TIMES * found.n):
-        return Need(facts=facts)
+    alone = _smallest(lambda n: enough(n, found.seeds), found.n, MOST_FACTS)
+    if alone is not None and (not trained or alone <= FEW_TIMES * found.n):
+        return Need(facts=alone)
     # Facts enough for half of the variance that the margin allows, and seeds for the rest.
     facts = _smallest(lambda n: enough(n, MOST_SEEDS, math.sqrt(0.5)), found.n, MOST_FACTS) if trained else None
     if facts is None:
         return Need()
     seeds = _smallest(lambda s: enough(facts, s), max(found.seeds, 2), MOST_SEEDS)
+    if seeds is not None and seeds <= found.seeds:
+        # The seeds there are will do, and so the fewest facts that are enough for them.
+        return Need(facts=alone or facts)
     return Need(facts if facts > found.n else None, seeds) if seeds else Need()
 
 

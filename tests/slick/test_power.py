@@ -149,6 +149,26 @@ def test_what_is_asked_for_is_enough(item: float, beyond: float, seeds: int, mar
         assert (wanted.seeds or seeds) >= seeds
 
 
+@given(st.floats(1e-6, 1e-2), st.floats(0, 1e-3), st.integers(2, 8), st.sampled_from([0.005, 0.01, 0.02, 0.05]))
+def test_never_0_more_are_asked_for(item: float, beyond: float, seeds: int, margin: float) -> None:
+    """More than there are, or nothing is said of them."""
+    found = trained(item, beyond, seeds=seeds)
+    wanted = need(found, margin)
+    assert wanted.facts is None or wanted.facts > found.n
+    assert wanted.seeds is None or wanted.seeds > seeds
+
+
+def test_far_more_facts_are_asked_for_alone_where_the_seeds_will_do() -> None:
+    """Beyond twelve times the facts, but no more seeds than there are: the fewest facts that are enough."""
+    wanted = need(trained(item=2e-3, beyond=0.0, n=60), 0.01)
+    assert wanted.seeds is None
+    assert wanted.facts is not None
+    assert wanted.facts > 12 * 60
+    fewer = smallest_margin(trained(item=2e-3, beyond=0.0, n=60).cautious(), facts=wanted.facts - 1, power=0.85)
+    assert fewer is not None
+    assert fewer > 0.01
+
+
 def test_both_are_asked_for_where_neither_alone_will_do() -> None:
     """Facts and seeds share the noise, and each alone exceeds what the margin allows."""
     wanted = need(trained(item=4e-4, beyond=3.9e-4), 0.02)

@@ -412,6 +412,19 @@ def test_where_seeds_are_the_noise_seeds_are_asked_for() -> None:
     assert "checkpoints" not in found.sentence
 
 
+def test_never_0_more_seeds_are_asked_for() -> None:
+    """Few facts that seeds answer alike: facts alone would settle it."""
+    random = np.random.default_rng(0)
+    base = random.random(60) < 0.5
+
+    def arm() -> Scores:
+        return np.array([np.where(random.random(60) < 0.1, ~base, base) for _ in range(3)], float)
+
+    for found in [judge(paired(arm(), arm()), 0.01) for _ in range(8)]:
+        assert "0 more seeds an arm (3 in all)" not in found.sentence
+        assert found.need is None or found.need.seeds is None or found.need.seeds > 3
+
+
 def test_a_margin_out_of_reach_is_said_to_be() -> None:
     """No number of seeds would defend it."""
     control = np.array([np.arange(1000) < k for k in (100, 500, 900)]).astype(float)
