@@ -137,8 +137,11 @@ def _caveats(study: Study) -> tuple[str, ...]:
         noise,
         "Differences are paired, fact by fact; facts of one subject count as a cluster. ▼ and ▲ mark a difference "
         "whose interval excludes 0. Intervals are not corrected for the number of comparisons, but where it is said.",
-        "A claim “agrees” or “differs” where an interval excludes 0, or a verdict is PASS or FAIL; all else is “not "
-        "settled”, which is no evidence against it.",
+        "A claim “agrees” or “differs” where an interval excludes 0, two intervals are apart, a p-value stands Holm's "
+        "correction (where that is said), or a verdict is PASS or FAIL; all else is “not settled”, which is no "
+        "evidence against it. Three claims rest on no interval: accuracy falls step by step where no step goes up; "
+        "Known rows are fitted before Unknown ones, or after them, where they are in every seed; and what was read "
+        "more often is known better where the rank correlation is above 0.3, and not where it is at most that.",
         "Accuracy is closed-book exact match, greedy, in the training form. Categories are the base model's, of the "
         "exact estimator.",
         f"The paper's figures are those of {paper.SOURCE}, a model of another size on other facts: their direction can "

@@ -69,11 +69,13 @@ def _by_epoch(study: Study, arm: Arm, group: str) -> dict[float, float]:
 def half_fitted(study: Study, arm: Arm, group: str) -> float | None:
     """The epoch at which half of the rows that the base model had wrong are first fitted, interpolated.
 
-    None where that is never reached, or the base model had none wrong.
+    The first epoch, 0, where the base model had none wrong; None where half is never reached.
     """
     shares = sorted(_by_epoch(study, arm, group).items())
-    if not shares or shares[0][1] == 1:
+    if not shares:
         return None
+    if shares[0][1] == 1:
+        return shares[0][0]
     half = (1 + shares[0][1]) / 2
     for before, after in pairwise(shares):
         if after[1] >= half:

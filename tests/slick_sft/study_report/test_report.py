@@ -180,6 +180,13 @@ def test_a_cell_is_marked_where_its_interval_excludes_0() -> None:
     assert "a note" in page
 
 
+def test_claims_that_rest_on_no_interval_are_named(report: StudyReport) -> None:
+    """Which three, and what they go by."""
+    (caveat,) = [caveat for caveat in report.caveats if "rest on no interval" in caveat]
+    for words in ("step by step where no step goes up", "in every seed", "rank correlation is above 0.3"):
+        assert words in caveat
+
+
 def test_a_report_without_claims_says_so(small: Path) -> None:
     """Two variants of one seed: intervals of the facts alone, said to be about these checkpoints."""
     report = build(small)

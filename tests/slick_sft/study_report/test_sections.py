@@ -105,16 +105,34 @@ def test_known_rows_are_fitted_first(study: Study) -> None:
 
 @pytest.mark.parametrize(
     ("shares_by_epoch", "expected"),
-    [([0.0, 0.25, 0.75], 1.5), ([0.6, 0.7, 0.9], 1.5), ([0.0, 0.1], None), ([0, 0.5], 1), ([1, 1], None), ([], None)],
+    [([0.0, 0.25, 0.75], 1.5), ([0.6, 0.7, 0.9], 1.5), ([0.0, 0.1], None), ([0, 0.5], 1), ([1, 1], 0), ([], None)],
 )
 def test_the_half_is_interpolated(
     monkeypatch: pytest.MonkeyPatch, study: Study, shares_by_epoch: list[float], expected: float | None
 ) -> None:
-    """Half of what was wrong before; between two epochs, never where it is not reached or nothing was wrong."""
+    """Half of what was wrong before; between two epochs, at 0 where nothing was, never where it is not reached."""
     monkeypatch.setattr(training, "_by_epoch", lambda *_: dict(enumerate(shares_by_epoch)))
     assert training.half_fitted(study, study.variants["unknown-50"].arms[0], "Known") == (
         expected and pytest.approx(expected)
     )
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown", "expected"),
+    [
+        ([1.0, 1.0], [0.0, 0.6], AGREES),
+        ([1.0, 1.0], [0.0, 0.1], AGREES),
+        ([1.0, 0.9], [1.0, 1.0], OPEN),
+        ([0.0, 0.1], [0.0, 0.6], DIFFERS),
+    ],
+)
+def test_what_was_right_before_is_fitted_at_once(
+    monkeypatch: pytest.MonkeyPatch, study: Study, known: list[float], unknown: list[float], expected: Finding
+) -> None:
+    """Known rows that the base model answers rightly are fitted first, not never."""
+    curves = {"Known": known, "Unknown": unknown}
+    monkeypatch.setattr(training, "_by_epoch", lambda _, __, group: dict(enumerate(map(float, curves[group]))))
+    assert finding(training.section(study), "At 50 %") is expected
 
 
 def test_the_linear_model_finds_what_unknown_rows_cost(study: Study) -> None:
