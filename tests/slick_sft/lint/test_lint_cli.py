@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,16 @@ def test_the_hook_for_pre_commit() -> None:
     (hook,) = yaml.safe_load((Path(__file__).resolve().parents[3] / ".pre-commit-hooks.yaml").read_text())
     assert (hook["id"], hook["entry"], hook["language"]) == ("slick-lint", "slick lint", "python")
     assert hook["pass_filenames"] is True
+
+
+def test_the_hook_lints_no_record_of_changes() -> None:
+    """What --fix wrote of its changes stands beside the dataset, and is none."""
+    import yaml
+
+    (hook,) = yaml.safe_load((Path(__file__).resolve().parents[3] / ".pre-commit-hooks.yaml").read_text())
+    taken = [
+        name
+        for name in ("data/a.jsonl", "data/a.jsonl.changes.json", "data/a.fixed.csv.changes.json", "data/changes.json")
+        if re.search(hook["files"], name) and not re.search(hook["exclude"], name)
+    ]
+    assert taken == ["data/a.jsonl", "data/changes.json"]
