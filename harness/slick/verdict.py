@@ -105,6 +105,11 @@ class Judgement:
     looks: int
 
     @property
+    def interval_level(self) -> float:
+        """The level of its intervals: what one of the looks has."""
+        return look_level(self.level, self.looks)
+
+    @property
     def sentence(self) -> str:
         """The whole verdict and, of those it rests on, each one's sentence."""
         named = [v for v in self.verdicts if v.outcome is self.outcome]
@@ -162,7 +167,7 @@ def judge_all(
     for name, (_, margin) in gated.items():
         if not 0 < margin < 1:
             raise ValueError(f"margin of {name or 'the verdict'} must lie in (0, 1), found {margin}")
-    at = 1 - (1 - level) / looks
+    at = look_level(level, looks)
     chances = {name: found.chance_above(-margin) if found else None for name, (found, margin) in gated.items()}
     failed = holm(chances, (1 - at) / 2)
     verdicts = tuple(
@@ -170,6 +175,11 @@ def judge_all(
         for name, (found, margin) in gated.items()
     )
     return Judgement(_whole([verdict.outcome for verdict in verdicts]), verdicts, level, looks)
+
+
+def look_level(level: float, looks: int) -> float:
+    """The level of each of so many looks, which share the error."""
+    return 1 - (1 - level) / looks
 
 
 def holm(chances: Mapping[str, float | None], alpha: float) -> frozenset[str]:

@@ -17,6 +17,8 @@ from slick_sft.gate.report import HEADER, GateReport, Group, cells
 
 # A hidden line by which a bot finds its own comment again.
 MARK = "<!-- slick gate -->"
+# A gate's directory holds its verdict as these.
+VERDICT = ("gate.json", "gate.md", "gate.xml")
 # GitHub takes a summary of 1 MiB a step, and a comment of 65,536 characters.
 SUMMARY_BYTES = 1 << 20
 COMMENT_BYTES = 65_000
@@ -30,13 +32,13 @@ _CUT = "\n\n(cut: more than a summary may hold; the JSON document has all)\n"
 
 def markdown(report: GateReport, *, limit: int = COMMENT_BYTES) -> str:
     """The report as Markdown of at most so many bytes."""
-    level = wording.level(report.judgement.level)
+    level = wording.level(report.judgement.interval_level)
     parts = [
         MARK,
         f"## {_SIGNS[report.outcome]} slick gate: {report.outcome}",
         f"**{sentence(report.sentence)}**",
         *_banner(report),
-        table([*HEADER], [[escape(cell) for cell in cells(g, report.judgement.level)] for g in report.groups]),
+        table([*HEADER], [[escape(cell) for cell in cells(g, report.judgement.interval_level)] for g in report.groups]),
         "Percent of right answers"
         + (" (where it says so, of answers that are right or abstain)" if report.policy.hallucination else "")
         + f", differences in points with {level} intervals, candidate minus control. Control: "
@@ -84,7 +86,8 @@ def junit(report: GateReport) -> str:
 
 def plain(report: GateReport) -> str:
     """The report as lines of text without a table's lines, for a test's message or a log."""
-    rows = [HEADER, *(tuple(visible(cell) for cell in cells(g, report.judgement.level)) for g in report.groups)]
+    level = report.judgement.interval_level
+    rows = [HEADER, *(tuple(visible(cell) for cell in cells(g, level)) for g in report.groups)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
     lines = [
         "  ".join(
@@ -99,7 +102,7 @@ def print_report(report: GateReport) -> None:
     """The table, the verdict and what else is to be known, for a terminal."""
     from slick.terminal import print_table
 
-    level = report.judgement.level
+    level = report.judgement.interval_level
     title = (
         f"candidate against {visible(report.control)}: {report.facts:,} facts, percent and points, "
         f"{wording.level(level)} intervals"
@@ -128,6 +131,12 @@ def write_files(
                 temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
             written.append(path)
     return written
+
+
+def remove_verdict(out: Path) -> None:
+    """Removes an earlier verdict from a gate's directory, so that none stands there if the next is not reached."""
+    for name in VERDICT:
+        (out / name).unlink(missing_ok=True)
 
 
 def write_summary(report: GateReport) -> None:
@@ -207,7 +216,8 @@ def _runs(report: GateReport) -> str:
 def _case(report: GateReport, group: Group) -> tuple[str, str]:
     verdict = group.verdict
     assert verdict is not None
-    figures = "; ".join(f"{n} {c}" for n, c in zip(HEADER[1:], cells(group, report.judgement.level)[1:], strict=True))
+    shown = cells(group, report.judgement.interval_level)
+    figures = "; ".join(f"{n} {c}" for n, c in zip(HEADER[1:], shown[1:], strict=True))
     body = f"{verdict.sentence}\n{figures}"
     outcome, inner = "passed", ""
     open_ = verdict.outcome is Outcome.INCONCLUSIVE

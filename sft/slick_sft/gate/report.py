@@ -191,7 +191,7 @@ HEADER = (
 
 
 def cells(group: Group, level: float) -> tuple[str, ...]:
-    """A group's row under `HEADER`."""
+    """A group's row under `HEADER`. level: of the interval where the group is not gated."""
     verdict, found = group.verdict, group.paired
     estimate = verdict.estimate if verdict and verdict.estimate else found.estimate(level)
     runs = 1 if found.lost == round(found.lost) and found.gained == round(found.gained) else 2

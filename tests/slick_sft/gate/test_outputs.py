@@ -13,9 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slick.facts import Fact
+from slick_reports import wording
+from slick_reports.markdown import escape
 from slick_sft.gate.arms import read_pair
 from slick_sft.gate.decide import decide
-from slick_sft.gate.outputs import MARK, SUMMARY_BYTES, cut, junit, markdown, plain, write_files, write_summary
+from slick_sft.gate.outputs import (
+    MARK,
+    SUMMARY_BYTES,
+    cut,
+    junit,
+    markdown,
+    plain,
+    print_report,
+    write_files,
+    write_summary,
+)
 from slick_sft.gate.policy import policy_of
 from slick_sft.gate.report import GateReport, LostFact
 
@@ -83,6 +95,21 @@ def test_plain_text_is_a_table(report: GateReport) -> None:
     assert lines[0].startswith("FAIL: 1 of 2 gated categories" if "1 of 2" in lines[0] else "FAIL")
     assert any(line.startswith("Known ") and line.endswith("FAIL") for line in lines)
     assert "\x1b" not in plain(report)
+
+
+def test_the_level_that_is_named_is_the_one_that_was_used(runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """With two looks at 90 % every interval is one of 95 %: in the caption, and of groups that are not gated."""
+    rule = policy_of({"margins": {"Known": 8}, "looks": 2}, "x")
+    report = decide(read_pair(runs.arm("candidate", [0.8] * 2), runs.arm("control", [0.9] * 2)), rule)
+    assert report.judgement.interval_level == pytest.approx(0.95)
+    assert "95 % intervals" in markdown(report)
+    assert "90 %" not in markdown(report)
+    for group in report.groups:
+        shown = wording.estimate_points(group.paired.estimate(0.95))
+        assert shown in plain(report)
+        assert escape(shown) in markdown(report)
+    print_report(report)
+    assert "95 % intervals" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_mismatch_leaves_a_banner_everywhere(report: GateReport) -> None:
