@@ -106,6 +106,10 @@ def gate(
         _init(policy)
         return 0
     _check_modes(paths, runs=runs, rescore=rescore, self_check=self_check, control=control, plan=plan)
+    if runs and out is not None and not self_check:
+        from slick_sft.gate.outputs import remove_verdict
+
+        remove_verdict(out)
     chosen = _policy(policy, baseline, inconclusive, needed=rescore is None)
     report: GateReport | None
     if rescore is not None:
@@ -201,6 +205,11 @@ def _check_modes(
             mistakes.add("--rescore: names its runs itself; leave out --runs, --control, --self-check and the rest")
         if control and not runs and not self_check:
             mistakes.add("--control: is for runs that exist; give --runs too")
+        if self_check and paths and control:
+            mistakes.add(
+                "--self-check: takes the runs of one control, each as --control or all behind --runs, or a DATASET to "
+                "train them on; leave out the others"
+            )
         if plan and (runs or rescore):
             mistakes.add("--plan: is for a gate that trains; leave out --runs and --rescore")
 

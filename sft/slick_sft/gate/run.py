@@ -25,6 +25,7 @@ from slick_sft.gate.baselines import Baseline
 from slick_sft.gate.dataset import Dataset, dataset_of, lines
 from slick_sft.gate.decide import decide
 from slick_sft.gate.looks import look
+from slick_sft.gate.outputs import remove_verdict
 from slick_sft.gate.policy import BASE, BASELINE, ZERO_WEIGHT, Policy, gated_groups, knows
 from slick_sft.gate.report import GateReport
 from slick_sft.gate.self_check import LEAST, Line, expected, self_check
@@ -159,6 +160,8 @@ def run_gate(
     """Does what is not done yet, and judges. say: hears the plan before anything is trained; with plan_only that is
     all. RunError where a job failed: what is done stays."""
     with _Claimed(ready):
+        if not plan_only:
+            remove_verdict(ready.wish.out)
         plan, pool_of = _planned(ready, lint, open_pool, say)
         if plan_only:
             return None

@@ -55,6 +55,8 @@ def test_wrong_input_is_2_and_never_a_verdict(here: Path, runs: Any, capsys: pyt
         (["--runs", one, "--baseline", "main"], "there is no baseline 'main'"),
         (["--runs", one, other, "--policy", "none.yaml"], "no such policy"),
         (["--self-check"], "give a DATASET to train controls on"),
+        (["--self-check", "--runs", one, "--control", other], "--self-check: takes the runs of one control"),
+        (["--self-check", "data.jsonl", "--control", other], "--self-check: takes the runs of one control"),
         (["--runs", one, other, "--plan"], "--plan: is for a gate that trains"),
     ):
         assert gate(*words) == 2, said
@@ -84,6 +86,14 @@ def test_files_and_rescoring(here: Path, runs: Any) -> None:
     assert second["groups"][0]["paired"] == first["groups"][0]["paired"]
     (here / "slick-gate.yaml").unlink()
     assert gate("--rescore", "second.json") == 0
+
+
+def test_a_refusal_leaves_no_old_verdict(here: Path, runs: Any) -> None:
+    """What stands in --out after a refusal cannot be taken for this judgement's."""
+    old, new = runs.arm("old", [0.9] * 3), runs.arm("new", [0.9] * 3)
+    assert gate("--runs", *new[:2], *control(old[:2]), "--out", "first") == 0
+    assert gate("--runs", *new, *control(old), "--out", "first") == 2
+    assert [p.name for p in (here / "first").iterdir()] == ["looks.json"]
 
 
 def test_bless_and_judge_against_it(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:

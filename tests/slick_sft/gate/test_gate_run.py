@@ -181,6 +181,19 @@ def test_a_failed_job_is_never_a_verdict(wish: Callable[..., Wish], monkeypatch:
     assert run(wish())[0].outcome
 
 
+def test_an_old_verdict_goes_as_soon_as_another_is_sought(wish: Callable[..., Wish]) -> None:
+    """A crash leaves none that could be taken for its own; a plan judges nothing and leaves it."""
+    run(wish(), plan_only=True)
+    verdict = [wish().out / name for name in ("gate.json", "gate.md", "gate.xml")]
+    for path in verdict:
+        path.write_text("old")
+    run(wish(), plan_only=True)
+    assert all(path.exists() for path in verdict)
+    with pytest.raises(KeyboardInterrupt):
+        run(wish(), stop_at="tune/candidate-seed0")
+    assert not any(path.exists() for path in verdict)
+
+
 def test_held_out_questions_in_the_dataset_are_not_judged(
     wish: Callable[..., Wish], dataset: Path, tiny_facts: list[Fact]
 ) -> None:
@@ -274,8 +287,13 @@ def test_conversations_are_trained_and_asked_through_the_chat_template(
         prepare(replace(wish(policy=given), model=str(bare), out=tmp_path / "other"))
 
 
-def test_self_check_trains_controls_alone(wish: Callable[..., Wish]) -> None:
+def test_self_check_trains_controls_alone(wish: Callable[..., Wish], dataset: Path) -> None:
     """Twice the seeds of the control, half against half."""
+    with dataset.open("a") as file:
+        # With one row of any weight all seeds would end in the same weights.
+        for thing in ("hill", "wood", "road", "rain", "snow", "moon", "wind", "lake", "fire", "sand", "town", "star"):
+            text = f"The {thing} is old, and it is far. It is a {thing}."
+            file.write(json.dumps({"prompt": f"Write of the {thing}.\n", "completion": text}) + "\n")
     (line,), performed, _ = run(wish(policy={"control": "zero-weight"}), how=run_self_check)
     assert [job for job in performed if job.startswith("tune")] == [f"tune/control-seed{s}" for s in range(4)]
     assert line.splits == 3
