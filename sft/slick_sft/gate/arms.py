@@ -77,19 +77,21 @@ class Pair:
 
 
 def read_arm(paths: Sequence[Path], name: str) -> Arm:
-    """The arm of these runs. Raises InputError for none, a run or a seed that is given twice."""
+    """The arm of these runs. Raises InputError for none, a run, a seed or a checkpoint that is given twice."""
     if not paths:
         raise InputError(f"{name}: no run given; expected at least one that slick score or lm_eval wrote")
     runs = [read_scored(path) for path in paths]
     with Mistakes(f"{name}: not runs of one arm:") as mistakes:
         where: dict[Any, Scored] = {}
-        for run in runs:
+        for place, run in enumerate(runs):
             for key, what in ((run.path.resolve(), "the run"), (("seed", run.seed), f"seed {run.seed}")):
                 if key == ("seed", None):
                     continue
                 if (other := where.setdefault(key, run)) is not run:
                     mistakes.add(f"{run.path}: {what} stands there already, as {other.path}; give it once")
                     break
+            else:
+                mistakes.extend(_repeats(run, runs[:place]))
     return Arm(name, tuple(sorted(runs, key=lambda run: (run.seed is None, run.seed or 0))))
 
 
@@ -111,7 +113,11 @@ def pair_of(
         *check_comparable(first, others, allow_mismatch=True),
         *_within(candidate),
         *_within(control),
-        *([] if control.untrained else training_mismatches(candidate.runs[0], control.runs[0])),
+        *(
+            other_bases(candidate, control)
+            if control.untrained
+            else training_mismatches(candidate.runs[0], control.runs[0])
+        ),
         *_of_the_probe(knowledge, (*candidate.runs, *control.runs)),
     ]
     if found and not allow_mismatch:
@@ -121,6 +127,35 @@ def pair_of(
                 "\n  make them again with equal settings, or give --allow-mismatch (the verdict then says so)"
             )
     return Pair(candidate, control, knowledge, tuple(found))
+
+
+def check_arm(arm: Arm) -> None:
+    """InputError where runs of one arm were not asked or trained alike, naming all that differs."""
+    first, *others = arm.runs
+    found = [
+        *check_comparable(first, others, allow_mismatch=True),
+        *_within(arm),
+        *(mismatch for run in others for mismatch in training_mismatches(run, first)),
+    ]
+    with Mistakes(f"{arm.name}: these runs are not of one arm, which differs in nothing but seeds:") as mistakes:
+        mistakes.extend(dict.fromkeys(map(told, found)))
+
+
+def bases_known(arm: Arm) -> bool:
+    """Whether every run says which model it was tuned from."""
+    return all(_identified(mapping_of(run.training.get("base"))) for run in arm.runs)
+
+
+def other_bases(candidate: Arm, control: Arm) -> list[Mismatch]:
+    """Candidates that were tuned from another model than the untuned control is; those that do not say are passed
+    over."""
+    found = []
+    for run in candidate.runs:
+        base = mapping_of(run.training.get("base"))
+        for model in (mapping_of(of.provenance.get("model")) for of in control.runs):
+            if _identified(base) and not same_model(base, model):
+                found.append(Mismatch("base model", str(run.path), _model(model), _model(base)))
+    return found
 
 
 def told(mismatch: Mismatch) -> str:
@@ -188,12 +223,45 @@ def _not_the_same(candidate: Arm, control: Arm) -> None:
     """A model set against itself shows no change, whatever was done to it."""
     for ours in candidate.runs:
         for theirs in control.runs:
-            a, b = (mapping_of(run.provenance.get("model")) for run in (ours, theirs))
-            if ours.path.resolve() == theirs.path.resolve() or (a.get("weights") and same_model(a, b)):
+            if ours.path.resolve() == theirs.path.resolve() or _one_model(ours, theirs):
                 raise InputError(
-                    f"{ours.path} and {theirs.path}: score the very same weights, as candidate and as control, and "
-                    "could show no change; give runs of two models"
+                    f"{ours.path} and {theirs.path}: score the very same weights (by their digest or, where that is "
+                    "unknown, by the model's name), as candidate and as control, and could show no change; give runs "
+                    "of two models"
                 )
+
+
+def _one_model(ours: Scored, theirs: Scored) -> bool:
+    a, b = (mapping_of(run.provenance.get("model")) for run in (ours, theirs))
+    if not (a.get("weights") and b.get("weights")):
+        # lm_eval calls a model that was handed to it by its class: the backend's name, and no model's.
+        backends = [mapping_of(run.provenance.get("backend")).get("name") for run in (ours, theirs)]
+        if not (a.get("name") and b.get("name")) or a["name"] == backends[0] or b["name"] == backends[1]:
+            return False
+    # An adapter is known apart from its base, also where both go by the base's name.
+    return same_model(a, b) and a.get("adapter") == b.get("adapter")
+
+
+def _repeats(run: Scored, before: Sequence[Scored]) -> list[str]:
+    """One checkpoint that is scored several times says nothing of seeds."""
+    for other in before:
+        a, b = (mapping_of(of.provenance.get("model")) for of in (run, other))
+        known = bool(a.get("weights") and b.get("weights"))
+        if same_model(a, b) if known else _answers(run) == _answers(other):
+            what = "weights" if known else "answers"
+            return [
+                f"{run.path}: has the very same {what} as {other.path}; one checkpoint that is scored several times "
+                "is not several seeds; give it once, or runs in which the seed made a difference"
+            ]
+    return []
+
+
+def _answers(run: Scored) -> dict[str, str]:
+    return {id: row.answer for id, row in run.rows.items()}
+
+
+def _identified(model: Mapping[str, Any]) -> bool:
+    return bool(model.get("weights") or model.get("name"))
 
 
 def _model(model: Mapping[str, Any]) -> str:

@@ -15,8 +15,8 @@ from slick.matching import Matching, is_right
 from slick.paired import Paired, paired
 from slick.verdict import Verdict, judge_all
 from slick_reports.inputs import Answered, Scored
-from slick_sft.gate.arms import Pair, told
-from slick_sft.gate.policy import ALL, GROUPS, Policy, gated_groups, knows
+from slick_sft.gate.arms import Pair, bases_known, other_bases, told
+from slick_sft.gate.policy import ALL, BASE, GROUPS, Policy, gated_groups, knows
 from slick_sft.gate.report import GateReport, Group, LostFact, Side, run_record
 
 if TYPE_CHECKING:
@@ -114,10 +114,13 @@ def decide(
 ) -> GateReport:
     """The verdict. control: what the control is called. notes: what else is to be known of the runs.
 
-    Raises InputError where nothing can be judged: no common fact, a gated group without facts, one run against many.
+    Raises InputError where nothing can be judged: no common fact, a gated group without facts, one run against many, a
+    tuned model where the policy wants the base.
     """
+    if policy.control.kind == BASE:
+        _check_base(pair)
     sheet = Sheet.of(pair, policy, excluded)
-    fixed = len(pair.control.runs) == 1 and (pair.control.untrained or policy.control.kind == "base")
+    fixed = len(pair.control.runs) == 1 and (pair.control.untrained or policy.control.kind == BASE)
     _check_groups(sheet, policy)
     measures = {ALL: sheet.right, MADE_UP: sheet.kept()}
     gated = {
@@ -166,6 +169,16 @@ def decide(
 
 def _right(row: Answered, matching: Matching | None) -> bool:
     return row.right if matching is None else is_right(row.answer, row.fact.answers, matching)
+
+
+def _check_base(pair: Pair) -> None:
+    """A control that was tuned is no base model, and one run of it no fixed one."""
+    tuned = [str(run.path) for run in pair.control.runs if run.training]
+    if tuned:
+        raise InputError(
+            f"{', '.join(tuned)}: records a training, and the policy says control: {BASE}; give the untuned model's "
+            "score as --control, or another control in the policy"
+        )
 
 
 def _check_groups(sheet: Sheet, policy: Policy) -> None:
@@ -244,6 +257,11 @@ def _notes(pair: Pair, sheet: Sheet, excluded: Collection[str], *, fixed: bool) 
         found.append(f"{without:,} of {len(sheet.facts):,} facts have no category and count under “all” only.")
     if fixed:
         found.append("The control is the untuned base model: the verdict is about tuning itself, rows and all.")
+    if (fixed or pair.control.untrained) and not _base_verified(pair):
+        found.append(
+            "That the control is the model which the candidate was tuned from could not be verified: the runs do not "
+            "record it."
+        )
     ours, theirs = pair.candidate.seeds, pair.control.seeds
     if not fixed and None not in (*ours, *theirs) and ours != theirs:
         found.append(
@@ -253,6 +271,12 @@ def _notes(pair: Pair, sheet: Sheet, excluded: Collection[str], *, fixed: bool) 
         found.append("Not every run says how it was trained, so that was not compared.")
     found += _lacking(runs)
     return found
+
+
+def _base_verified(pair: Pair) -> bool:
+    """An untrained control of another base was refused with the pair; lm_eval's digest of a model may be another."""
+    known = bases_known(pair.candidate)
+    return known and (pair.control.untrained or not other_bases(pair.candidate, pair.control))
 
 
 def _lacking(runs: Sequence[Scored]) -> list[str]:

@@ -11,8 +11,9 @@ from typing import Any
 from slick.errors import InputError
 from slick.paired import Noise, Paired
 from slick.power import POWER, Need, need, smallest_margin
+from slick.verdict import look_level
 from slick_reports import wording
-from slick_sft.gate.arms import Arm, Pair
+from slick_sft.gate.arms import Arm, Pair, check_arm
 from slick_sft.gate.decide import MADE_UP, Sheet
 from slick_sft.gate.policy import Policy
 
@@ -76,7 +77,8 @@ class Line:
 
 
 def self_check(control: Arm, policy: Policy) -> list[Line]:
-    """The noise of the control's own runs, for every gated group. InputError for fewer than four runs."""
+    """The noise of the control's own runs, for every gated group. InputError for fewer than four runs, and for runs
+    that differ in more than their seeds."""
     runs = len(control.runs)
     if runs < LEAST:
         raise InputError(
@@ -85,6 +87,7 @@ def self_check(control: Arm, policy: Policy) -> list[Line]:
         )
     if len(set(control.seeds)) < runs and None not in control.seeds:
         raise InputError("--self-check: two runs have one seed; give runs of different seeds")
+    check_arm(control)
     # Every run on one side, for its answers alone: halves are taken of them.
     sheet = Sheet.of(Pair(control, control), policy)
     lines = []
@@ -245,7 +248,7 @@ def _shown(noise: Paired, margin: float, policy: Policy) -> tuple[float | None, 
 
 
 def _level(policy: Policy) -> float:
-    return 1 - (1 - policy.level) / policy.looks
+    return look_level(policy.level, policy.looks)
 
 
 def _cost(enough: Need | None) -> str:

@@ -56,10 +56,11 @@ class Runs:
         seed: int | None = 0,
         arm: str = "arm",
         training: Mapping[str, Any] | None = None,
+        model: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Path:
         """A score run in root/name. right: the chance of a right answer, or what is answered to fact i. seed: None
-        for an untuned model."""
+        for an untuned model. model: what is recorded of it besides, or in place of, a name and weights of its own."""
         rng = random.Random(name)
         draws = [rng.random() for _ in self.facts]
         places = {f.question: i for i, f in enumerate(self.facts)}
@@ -87,7 +88,7 @@ class Runs:
             training={} if seed is None else {**record, **(training or {})},
             **more,
         )
-        return run_score(score, FakeBackend(answer, fingerprint(name)), self.root / name).path
+        return run_score(score, FakeBackend(answer, {**fingerprint(name), **(model or {})}), self.root / name).path
 
     def arm(self, arm: str, rights: Sequence[float], **more: Any) -> list[Path]:
         """One run a seed."""

@@ -135,6 +135,56 @@ def test_a_base_model_may_stand_alone(runs: Any) -> None:
     assert any("untuned base model" in note for note in report.notes)
 
 
+def test_an_untrained_control_must_be_the_candidates_base(runs: Any) -> None:
+    """Another model than the one that was tuned shows nothing of tuning; allowed, it is said; unknown, that is said."""
+    rule = policy(margins={"Known": 9}, control="base")
+    candidate, stranger = runs.arm("candidate", [0.9] * 2), [runs.score("stranger", 0.9, seed=None)]
+    with pytest.raises(InputError, match=r"base model: .*candidate-0 has base \(.*the control has stranger"):
+        read_pair(candidate, stranger)
+    report = decide(read_pair(candidate, stranger, allow_mismatch=True), rule)
+    assert any(text.startswith("base model") for text in report.mismatches)
+    base = [runs.score("base", 0.9, seed=None)]
+    assert not any("could not be verified" in note for note in decide(read_pair(candidate, base), rule).notes)
+    silent = runs.arm("silent", [0.9] * 2, training={"base": None})
+    assert any("could not be verified" in note for note in decide(read_pair(silent, base), rule).notes)
+
+
+def test_a_tuned_control_is_no_base(runs: Any) -> None:
+    """Where the policy wants the base, a run that records a training is refused: one seed would count as a fixed
+    model."""
+    pair = read_pair(runs.arm("candidate", [0.9] * 3), runs.arm("control", [0.9]))
+    with pytest.raises(InputError, match="control-0: records a training, and the policy says control: base"):
+        decide(pair, policy(control="base"))
+
+
+def test_one_checkpoint_is_not_several_seeds(runs: Any) -> None:
+    """Equal weights and adapter are one checkpoint, whatever seed is written there; where no weights are known, equal
+    answers are."""
+    control = runs.arm("control", [0.9])
+    with pytest.raises(InputError, match=r"very same weights as .*same-0; one checkpoint"):
+        read_pair(runs.arm("same", [0.9, 0.8], model={"weights": "aa", "adapter": "b"}), control)
+    lora = [runs.score(f"lora-{i}", 0.9, seed=i, model={"weights": "aa", "adapter": f"{i}"}) for i in range(2)]
+    assert len(read_pair(lora, control).candidate.runs) == 2
+    served = runs.arm("served", [lambda i: f"A{i}"] * 2, model={"weights": None})
+    with pytest.raises(InputError, match=r"very same answers as .*served-0"):
+        read_pair(served, control)
+    other = runs.score("other", lambda i: "wrong" if i == 3 else f"A{i}", seed=1, arm="served", model={"weights": None})
+    assert len(read_pair([served[0], other], control).candidate.runs) == 2
+    known = runs.arm("known", [lambda i: f"A{i}"] * 2)
+    assert len(read_pair(known, control).candidate.runs) == 2
+
+
+def test_a_model_against_itself_is_known_by_name_too(runs: Any) -> None:
+    """Where a side's weights are unknown the names decide; an adapter under its base's name is another model, and what
+    lm_eval calls by its class has no name."""
+    made = {"name": "org/model", "weights": None}
+    one, other = runs.score("one", 0.9, model=made), runs.score("other", 0.8, model=made)
+    with pytest.raises(InputError, match="the very same weights"):
+        read_pair([one], [other])
+    assert read_pair([runs.score("lora", 0.8, model={**made, "adapter": "a"})], [one])
+    assert read_pair(*([runs.score(n, 0.8, model={**made, "name": "fake"})] for n in ("a", "b")))
+
+
 def test_one_trained_run_against_several_is_refused(runs: Any) -> None:
     """One trained run says nothing of its seeds; the likely slip of the command line is named."""
     pair = read_pair(runs.arm("candidate", [0.9] * 3), runs.arm("control", [0.9]))

@@ -31,5 +31,7 @@ def test_runs_of_lm_eval_alone_are_judged(tmp_path: Path) -> None:
     assert report.facts == 24
     assert any("no fingerprint" in note for note in report.notes)
     assert any("how it was trained" in note for note in report.notes)
+    against_base = decide(pair, policy_of({"margins": {"all": 5}, "control": "base"}, "x"))
+    assert any("could not be verified" in note for note in against_base.notes)
     with pytest.raises(InputError, match="--knowledge PROBE"):
         decide(pair, policy_of({"margins": {"Known": 5}}, "x"))

@@ -60,6 +60,20 @@ def test_too_few_runs_are_refused(runs: Any) -> None:
         self_check(arm, policy_of({"margins": {"Known": 2}}, "x"))
 
 
+def test_runs_of_several_recipes_are_refused(runs: Any) -> None:
+    """What recipes or questions add to the noise is none of the seeds'."""
+    seeds = runs.arm("control", [0.9] * 3)
+    rule = policy_of({"margins": {"Known": 2}}, "x")
+    for more, said in (
+        ({"arm": "other"}, "recipe of the control"),
+        ({"arm": "control", "training": {"steps": 7}}, "steps: .* has 7"),
+        ({"arm": "control", "form": "{question}\n"}, "form: "),
+    ):
+        odd = runs.score(f"odd-{said[:4]}", 0.9, seed=3, **more)
+        with pytest.raises(InputError, match=rf"not of one arm(.|\n)*{said}"):
+            self_check(read_arm([*seeds, odd], "control"), rule)
+
+
 def test_what_is_expected_before_anything_runs() -> None:
     """By the policy's own noise: with one seed the known formula, with seeds' noise a wider margin."""
     one = policy_of({"margins": {"Known": 2}, "seeds": 1}, "x")
