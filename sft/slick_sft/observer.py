@@ -36,7 +36,18 @@ _LOGITS = 2**26
 
 
 class Stopped(Exception):  # noqa: N818  no error
-    """An interrupted run goes on at a step behind which its stop rule had ended it."""
+    """An interrupted run goes on at a step behind which there is nothing to train."""
+
+
+class NothingLeft(TrainerCallback):  # type: ignore[misc]
+    """Raises Stopped where a run goes on at its last step. Added after all other callbacks.
+
+    transformers looks for the end behind a step only, and would train one more of an epoch that the run ends within.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            raise Stopped
 
 
 class BestTokens:
@@ -145,7 +156,8 @@ class Observer(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             raise Stopped
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        ended = abs(state.epoch - round(state.epoch)) < 1e-9
+        # The last step may lie within an epoch, and its checkpoint is saved before that epoch is said to end.
+        ended = state.global_step >= state.max_steps or abs(state.epoch - round(state.epoch)) < 1e-9
         if ended or (self.watch.steps and state.global_step % self.watch.steps == 0):
             self._measure_and_judge(args, state, control)
 

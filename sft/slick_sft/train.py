@@ -267,18 +267,20 @@ def _observers(trainer: Any, tuning: Tuning, out: Path) -> list[Any]:
 
 def _train(trainer: Any, tuning: Tuning, run: TuningRun) -> None:
     from slick_sft.checkpoints import check_weights, last_good_checkpoint
-    from slick_sft.observer import Stopped
+    from slick_sft.observer import NothingLeft, Stopped
     from slick_sft.trainer import Bar
 
     checkpoint = run.agree("checkpoint", lambda: last_good_checkpoint(run.out / CHECKPOINTS) or "")
     bar = Bar(tuning.label)
     if run.processes.first:
         trainer.add_callback(bar)
+    trainer.add_callback(NothingLeft())
     try:
         trainer.train(resume_from_checkpoint=checkpoint or None)
         check_weights(trainer.model, trainer.state.global_step)
     except Stopped:
-        pass  # by its rule, before the run was interrupted
+        # It had ended before it was interrupted. Whatever reports the run has begun to, and closes here.
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
     except RunError as error:
         kept = last_good_checkpoint(run.out / CHECKPOINTS)
         raise RunError(

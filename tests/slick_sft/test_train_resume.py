@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from slick_sft.checkpoints import last_good_checkpoint
+from slick_sft.dynamics import read_dynamics
 from slick_sft.formats import TrainingSet
 from slick_sft.train import LoRA, Tuning, tune
+from slick_sft.watched import Watch
 
 
 @pytest.mark.parametrize("lora", [None, LoRA(r=4, lora_alpha=8, lora_dropout=0.1)], ids=["full", "lora"])
@@ -127,6 +129,68 @@ def test_a_run_killed_while_it_saved_its_model_is_finished(
     assert record.exists()
     assert not (tmp_path / "run" / "progress.json").exists()
     assert len(weights(tmp_path / "run" / "model")) > 5
+
+
+ENDS: dict[str, dict[str, Any]] = {
+    "half an epoch": {"max_steps": None, "num_train_epochs": 2.5},
+    "steps": {"max_steps": 3},
+    "whole epoch": {"max_steps": None, "num_train_epochs": 2},
+}
+
+
+@pytest.mark.parametrize("moment", ["on_epoch_end", "finish"])
+@pytest.mark.parametrize("end", ENDS)
+def test_a_run_killed_behind_its_last_checkpoint_trains_nothing_more(
+    end: str, moment: str, tuning: Callable[..., Tuning], tmp_path: Path, data: TrainingSet
+) -> None:
+    """Wherever in an epoch the run ends: the weights, losses and measurements of an unbroken one."""
+    from transformers import TrainerCallback
+
+    class Killed(BaseException):
+        pass
+
+    class Dies(TrainerCallback):  # type: ignore[misc]
+        """At its moment, once the last checkpoint counts."""
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if moment == "on_epoch_end" and state.global_step == state.max_steps:
+                raise Killed
+
+        def finish(self) -> None:
+            raise Killed
+
+    class Reports(TrainerCallback):  # type: ignore[misc]
+        heard: tuple[str, ...] = ()
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.heard += ("begin",)
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.heard += ("end",)
+
+    sidecar = tuple({"category": "Unknown" if i % 3 else "HighlyKnown"} for i in range(len(data.rows)))
+    this = tuning("logging_steps=1", flags=ENDS[end], data=replace(data, sidecar=sidecar), watch=Watch(rows=0))
+    whole = tune(this, tmp_path / "whole")
+    with pytest.raises(Killed):
+        tune(this, tmp_path / "broken", callbacks=[Dies()])
+    last = last_good_checkpoint(tmp_path / "broken" / "checkpoints")
+    assert last is not None
+    assert last.name == f"checkpoint-{whole['steps']}"
+    reports = Reports()
+    broken = tune(this, tmp_path / "broken", callbacks=[reports])
+    assert reports.heard == ("begin", "end")
+    assert {key: broken[key] for key in ("steps", "epochs", "loss")} == {
+        key: whole[key] for key in ("steps", "epochs", "loss")
+    }
+    one, other = (tmp_path / n / "model" / "model.safetensors" for n in ("broken", "whole"))
+    assert one.read_bytes() == other.read_bytes()
+    seen, expected = ([replace(m, seconds=0) for m in read_dynamics(tmp_path / n)] for n in ("broken", "whole"))
+    assert seen == expected
+    assert [m.step for m in expected] == {
+        "half an epoch": [0, 4, 8, 10],
+        "steps": [0, 3],
+        "whole epoch": [0, 4, 8],
+    }[end]
 
 
 def test_a_finished_run_is_returned(
