@@ -8,8 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from slick.errors import InputError, Mistakes
 from slick.knowledge import CATEGORIES, KNOWN, Category
 from slick.rows import nearest, shown
@@ -32,6 +30,7 @@ from slick_sft.recipe import (
     paper_names,
     weights_of,
 )
+from slick_sft.yaml_text import load_yaml
 
 _EXAMPLE = "a mapping such as 'unknown: 0.5'"
 _MIXES = ("unknown", "category", "shares", "natural")
@@ -56,24 +55,13 @@ def read_recipe(given: str) -> Recipe:
             f"file, or a name such as {', '.join(names[:3])}"
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not YAML ({error})") from error
-    found = load_yaml(text, str(path))
+    found = load_yaml(content, str(path))
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected {_EXAMPLE}, found {shown(found)}")
     return recipe_of(found, str(path))
-
-
-def load_yaml(text: str, where: str) -> Any:
-    """What stands in a YAML text; InputError where it is none, or a key stands twice. `where` is what it is called."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
-    # ValueError: a date such as 2024-99-99; RecursionError: brackets without end.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not YAML ({' '.join(str(error).split())[:300]})") from error
 
 
 def recipe_of(given: Mapping[Any, Any], where: str) -> Recipe:
@@ -364,18 +352,3 @@ _KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "patch": ("patch", _extra(PATCHED)),
     "size": ("size", _whole),
 }
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} stands twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)

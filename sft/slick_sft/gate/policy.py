@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from slick.errors import InputError, Mistakes
 from slick.files import replacing
 from slick.knowledge import CATEGORIES, KNOWN
@@ -16,6 +14,7 @@ from slick.matching import ABSTENTIONS, Matching, first_line, normalize
 from slick.prompts import check_form
 from slick.rows import nearest, shown
 from slick_sft.arguments import public
+from slick_sft.yaml_text import load_yaml
 
 VERSION = 1
 POLICY = "slick-gate.yaml"
@@ -142,15 +141,12 @@ def read_policy(path: Path) -> Policy:
     """The policy in a YAML file. Raises InputError that lists all its mistakes, with the nearest names that there
     are."""
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a SafeLoader
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such policy; write one with slick gate --init") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    # ValueError: a date such as 2024-99-99, or bytes that are no UTF-8; RecursionError: brackets without end.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())[:300]})") from error
-    return policy_of(found, str(path))
+    return policy_of(load_yaml(content, str(path)), str(path))
 
 
 def policy_of(given: Any, where: str) -> Policy:
@@ -373,18 +369,3 @@ def knows(group: str) -> tuple[str, ...]:
 
 def _percent(fraction: float) -> float:
     return float(f"{100 * fraction:.12g}")
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} stands twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)

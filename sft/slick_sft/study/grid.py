@@ -16,7 +16,8 @@ from slick.knowledge import Category
 from slick.prompts import DEFAULT_FORM
 from slick.rows import nearest
 from slick_sft.recipe import ZERO_WEIGHT, Recipe, named, paper_names
-from slick_sft.recipe_file import load_yaml, recipe_of
+from slick_sft.recipe_file import recipe_of
+from slick_sft.yaml_text import load_yaml
 
 SHIPPED = ("paper", "small")
 # Splits that a study probes. Of these, all but the last must be among the facts.
