@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,15 +96,20 @@ class Gathered:
             yield from arm.runs
 
     def categories(self) -> dict[str, Category]:
-        """Fact id → category: the probe's; without a probe, the first that any of the runs recorded."""
-        if self.knowledge:
-            return {k.fact.id: k.category for k in self.knowledge.knowledge}
-        found: dict[str, Category] = {}
-        for run in self.runs():
-            for id, row in run.rows.items():
-                if row.category is not None:
-                    found.setdefault(id, row.category)
-        return found
+        """See `categories_of`."""
+        return categories_of(self.runs(), self.knowledge)
+
+
+def categories_of(runs: Iterable[Scored], knowledge: KnowledgeFile | None) -> dict[str, Category]:
+    """Fact id → category: the probe's; without a probe, the first that any of the runs recorded."""
+    if knowledge:
+        return {k.fact.id: k.category for k in knowledge.knowledge}
+    found: dict[str, Category] = {}
+    for run in runs:
+        for id, row in run.rows.items():
+            if row.category is not None:
+                found.setdefault(id, row.category)
+    return found
 
 
 def gather(request: Request) -> Gathered:

@@ -14,6 +14,7 @@ from slick.knowledge_file import KnowledgeFile, read_knowledge
 from slick.provenance import same_model
 from slick.runs import differences
 from slick_reports.comparable import check_comparable
+from slick_reports.gather import categories_of
 from slick_reports.inputs import Scored, read_scored
 from slick_reports.numbers import Mismatch
 from slick_reports.text import visible
@@ -65,15 +66,8 @@ class Pair:
         yield from self.control.runs
 
     def categories(self) -> dict[str, Category]:
-        """Fact id → category: the probe's; without a probe, the first that any of the runs recorded."""
-        if self.knowledge:
-            return {k.fact.id: k.category for k in self.knowledge.knowledge}
-        found: dict[str, Category] = {}
-        for run in self.runs():
-            for id, row in run.rows.items():
-                if row.category is not None:
-                    found.setdefault(id, row.category)
-        return found
+        """See `categories_of`."""
+        return categories_of(self.runs(), self.knowledge)
 
 
 def read_arm(paths: Sequence[Path], name: str) -> Arm:
