@@ -26,7 +26,7 @@ demo: $(INSTALLED) ## Run the main job on the embedded lab; writes reports/demo/
 	@$(BIN)/slick demo --out reports/demo
 
 test: $(INSTALLED) check ## Run every check and the whole test suite
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	@$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
 
 check: $(INSTALLED) ## ruff and mypy --strict
 	@$(BIN)/ruff check .
