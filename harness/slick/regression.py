@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 TERMS = ("b0", "b_kn", "b_unk")
+# A further term that a fit may have: what optimiser steps do by themselves, whatever rows they were spent on.
+STEPS = "b_steps"
+_FIELDS = {"b_kn": "known", "b_unk": "unknown", STEPS: "steps"}
+_AVERAGED = ("known", "unknown", "accuracy", "steps")
 # Fewer variants leave nothing to estimate between them.
 MIN_VARIANTS = 4
 # Bootstrap draws; where all sign patterns are fewer, each is taken once.
@@ -33,7 +37,7 @@ FEW_VARIANTS = 11
 class Point:
     """One variant at one epoch. known, unknown: training rows of that kind fitted, over |D|; accuracy: of test facts.
 
-    All fractions in [0, 1].
+    steps: optimiser steps taken, over those of the longest run; only for a fit with `STEPS`. All fractions in [0, 1].
     """
 
     variant: str
@@ -41,6 +45,7 @@ class Point:
     known: float
     unknown: float
     accuracy: float
+    steps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +92,23 @@ def average_seeds(points: Iterable[Point]) -> list[Point]:
         Point(
             variant,
             epoch,
-            *(math.fsum(getattr(p, name) for p in group) / len(group) for name in ("known", "unknown", "accuracy")),
+            *(math.fsum(getattr(p, name) for p in group) / len(group) for name in _AVERAGED),
         )
         for (variant, epoch), group in groups.items()
     ]
 
 
-def linear_model(points: Sequence[Point], *, level: float = LEVEL, seed: int = 0, draws: int = DRAWS) -> LinearModel:
+def linear_model(
+    points: Sequence[Point],
+    *,
+    terms: Sequence[str] = TERMS,
+    level: float = LEVEL,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> LinearModel:
     """The fit of `points` (seeds averaged already), with standard errors clustered by variant.
+
+    terms: `TERMS`, or these and `STEPS`.
 
     Without numbers, but with the reason, where the points cannot tell the coefficients apart or are of fewer than 4
     variants. seed: of the bootstrap.
@@ -103,7 +117,7 @@ def linear_model(points: Sequence[Point], *, level: float = LEVEL, seed: int = 0
 
     variants = [p.variant for p in points]
     count = len(set(variants))
-    x = np.array([[1.0, p.known, p.unknown] for p in points]).reshape(-1, 3)
+    x = _design(points, terms)
     y = np.array([p.accuracy for p in points])
     if reason := _cannot(x, count):
         return LinearModel((), None, len(points), count, reason=reason)
@@ -112,7 +126,7 @@ def linear_model(points: Sequence[Point], *, level: float = LEVEL, seed: int = 0
     total = float(((y - y.mean()) ** 2).sum())
     if float((residual**2).sum()) <= 1e-20 * max(total, 1e-300):
         reason = "every point lies on the plane, so nothing tells how far other variants would lie from it"
-        undefined = tuple(Coefficient(n, float(b), 0.0, 0.0, None, None, None) for n, b in zip(TERMS, fit, strict=True))
+        undefined = tuple(Coefficient(n, float(b), 0.0, 0.0, None, None, None) for n, b in zip(terms, fit, strict=True))
         return LinearModel(undefined, 1.0 if total > 0 else None, len(points), count, reason=reason)
     covariance = cr2_covariance(x, residual, variants)
     dfs = cr2_df(x, variants)
@@ -121,10 +135,18 @@ def linear_model(points: Sequence[Point], *, level: float = LEVEL, seed: int = 0
         _coefficient(
             name, float(fit[i]), math.sqrt(max(covariance[i, i], 0.0)), min(dfs[i], count - 1.0), level, chances[i]
         )
-        for i, name in enumerate(TERMS)
+        for i, name in enumerate(terms)
     )
     r2 = 1 - float((residual**2).sum()) / total if total > 0 else None
     return LinearModel(found, r2, len(points), count, weights)
+
+
+def _design(points: Sequence[Point], terms: Sequence[str]) -> Floats:
+    """A line a point, a column a term; the first is constant."""
+    import numpy as np
+
+    rows = [[1.0, *(getattr(p, _FIELDS[name]) for name in terms[1:])] for p in points]
+    return np.array(rows, dtype=np.float64).reshape(-1, len(terms))
 
 
 def _cannot(x: Floats, variants: int) -> str:
@@ -139,8 +161,9 @@ def _cannot(x: Floats, variants: int) -> str:
         return (
             f"the share of {' and of '.join(still)} rows fitted is the same at every point, so it can explain nothing"
         )
-    if np.linalg.matrix_rank(x, tol=1e-8 * len(x)) < 3:
-        return "the shares of Known and of Unknown rows fitted move together, so their parts cannot be told apart"
+    if np.linalg.matrix_rank(x, tol=1e-8 * len(x)) < x.shape[1]:
+        which = "Known and of Unknown rows fitted" + (", and the steps taken," if x.shape[1] > len(TERMS) else "")
+        return f"the shares of {which} move together, so their parts cannot be told apart"
     return ""
 
 
@@ -271,6 +294,7 @@ def over_facts(
     right: Floats,
     clusters: Sequence[Hashable] | None = None,
     *,
+    terms: Sequence[str] = TERMS,
     seed: int = 0,
     draws: int = 2_000,
 ) -> OverFacts | None:
@@ -281,7 +305,7 @@ def over_facts(
     """
     import numpy as np
 
-    x = np.array([[1.0, p.known, p.unknown] for p in points]).reshape(-1, 3)
+    x = _design(points, terms)
     groups = _clusters(list(range(right.shape[1])) if clusters is None else clusters)
     if len(groups) < 2 or _cannot(x, len({p.variant for p in points})):
         return None
@@ -292,7 +316,7 @@ def over_facts(
     times = np.random.default_rng(seed).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), draws)
     fits = (times @ sums) / (times @ sizes)[:, None]
     errors = fits.std(axis=0, ddof=1)
-    return OverFacts({name: float(e) for name, e in zip(TERMS, errors, strict=True)}, int(right.shape[1]))
+    return OverFacts({name: float(e) for name, e in zip(terms, errors, strict=True)}, int(right.shape[1]))
 
 
 def with_facts(model: LinearModel, facts: OverFacts, level: float = LEVEL) -> LinearModel:

@@ -61,8 +61,10 @@ def t_value(level: float, df: float) -> float:
     return float(stdtrit(df, 0.5 + level / 2))
 
 
-def wilson(right: float, n: int, level: float = LEVEL) -> Estimate | None:
-    """A share with Wilson's score interval (Wilson 1927); None for n = 0.
+def wilson(
+    right: float, n: int, level: float = LEVEL, design_effect: float = 1.0, df: float = math.inf
+) -> Estimate | None:
+    """A share with Wilson's score interval (Wilson 1927); None for n = 0. design_effect, df: as of `tango`.
 
     right may be an expected number. Of all quantities between 0 and 1 with one mean, those that are 0 or 1 vary most,
     so that the interval of a mean chance is then at least as wide as it need be, also where all chances are alike.
@@ -71,11 +73,11 @@ def wilson(right: float, n: int, level: float = LEVEL) -> Estimate | None:
         raise ValueError(f"{right} of {n} cannot be")
     if n == 0:
         return None
-    z = z_value(level)
+    z, m = t_value(level, df), n / design_effect
     p = right / n
-    scale = 1 + z * z / n
-    centre = (p + z * z / (2 * n)) / scale
-    half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / m
+    centre = (p + z * z / (2 * m)) / scale
+    half = z / scale * math.sqrt(p * (1 - p) / m + z * z / (4 * m * m))
     # At 0 and n the limit is exactly the edge; rounding must not move it inside.
     low = 0.0 if right == 0 else max(0.0, centre - half)
     high = 1.0 if right == n else min(1.0, centre + half)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy.linalg import block_diag, fractional_matrix_power
 from scipy.stats import t
 
 from slick.regression import (
+    STEPS,
     TERMS,
     LinearModel,
     Point,
@@ -293,3 +295,27 @@ def test_a_model_has_a_json_form() -> None:
     plain = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert [c["name"] for c in plain["coefficients"]] == list(TERMS)
     assert plain["coefficients"][2]["interval"]["low"] < 0
+
+
+def test_what_steps_erode_can_be_a_term_of_its_own() -> None:
+    """Rows that are fitted while every step costs something: without the term Known rows take the blame."""
+    rng = np.random.default_rng(7)
+    points = [
+        replace(p, steps=p.epoch / 8, accuracy=p.accuracy - 0.15 * p.epoch / 8)
+        for p in study(rng, variant_sd=0.002, point_sd=0.001)
+    ]
+    plain, found = linear_model(points), linear_model(points, terms=(*TERMS, STEPS))
+    assert [c.name for c in found.coefficients] == [*TERMS, STEPS]
+    assert plain["b_kn"].value < 0
+    assert [c.value for c in found.coefficients] == pytest.approx([0.4, 0.07, -0.1, -0.15], abs=0.02)
+    facts = over_facts(points, np.tile([p.accuracy for p in points], (30, 1)).T, terms=(*TERMS, STEPS))
+    assert facts is not None
+    assert list(facts.errors) == [*TERMS, STEPS]
+
+
+def test_steps_that_move_with_what_is_fitted_are_told_apart_by_nothing() -> None:
+    """A sentence that names them, and no numbers."""
+    points = [replace(p, steps=0.5 * p.known + p.unknown) for p in study(np.random.default_rng(8))]
+    found = linear_model(points, terms=(*TERMS, STEPS))
+    assert not found.fitted
+    assert "rows fitted, and the steps taken, move together" in found.reason

@@ -70,6 +70,20 @@ def test_wilson_is_scipys(n: int, level: float) -> None:
         assert found.value == right / n
 
 
+def test_wilson_of_clusters_is_that_of_fewer_facts() -> None:
+    """A design effect of 4 counts 200 facts as 50, and few clusters take Student's quantile."""
+    found, fewer = wilson(120, 200, design_effect=4.0), wilson(30, 50)
+    assert found is not None
+    assert fewer is not None
+    assert (found.value, found.n) == (0.6, 200)
+    assert found.interval == fewer.interval
+    wider = wilson(120, 200, design_effect=4.0, df=9.0)
+    assert wider is not None
+    assert wider.interval is not None
+    assert found.interval is not None
+    assert wider.interval.low < found.interval.low < found.interval.high < wider.interval.high
+
+
 @given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_holds_its_share_and_stays_inside(counts: tuple[int, int]) -> None:
     """0 <= low <= share <= high <= 1; the edge is reached by 0 and n exactly, and by nothing else."""
