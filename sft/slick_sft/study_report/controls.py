@@ -72,11 +72,9 @@ def _figures(study: Study, trio: Trio, stage: str, group: str) -> dict[str, Esti
         "fewer_steps": None,
     }
     if without and control:
-        asked = study.asked(TEST)
-        mask = asked.mask(group)
-        clusters = [cluster for cluster, inside in zip(asked.clusters, mask, strict=True) if inside]
+        mask, asked = study.group(TEST, group)
         arms = [study.answers(v, stage, TEST).right[:, mask] for v in (without, control, mix)]
-        found["fewer_steps"] = explained_share(arms[0], arms[1], arms[2], clusters=clusters)
+        found["fewer_steps"] = explained_share(arms[0], arms[1], arms[2], clusters=asked.clusters)
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,9 @@ STAGES = (EARLY_STOP, CONVERGENCE)
 STAGE_NAMES = {EARLY_STOP: "EARLY_STOP", CONVERGENCE: "CONVERGENCE"}
 ALL, KNOWN_FACTS = "all", "Known"
 GROUPS = (ALL, KNOWN_FACTS, *map(str, CATEGORIES))
+# What is done with the rows of a mix, whatever its share of Unknown rows.
+PLAIN, WITHOUT = Recipe(), Recipe(without=(Category.UNKNOWN,))
+CONTROL, RELABELLED = Recipe(weights=ZERO_WEIGHT), Recipe(idk=IDK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,12 @@ class Variant:
     arms: tuple[Arm, ...]
 
     @property
+    def share(self) -> float:
+        """The share of Unknown rows in the mix that its recipe begins with; only of recipes that name one."""
+        assert self.recipe.unknown is not None
+        return float(self.recipe.unknown)
+
+    @property
     def steps(self) -> float | None:
         """Optimiser steps, the mean over seeds."""
         known = [arm.steps for arm in self.arms if arm.steps is not None]
@@ -75,22 +85,29 @@ class Answers:
     abstained: Scores
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
-    """A split's facts, in the order of the base model's score; prior: whether the commonest answer is right, or NaN."""
+    """Facts of a split, in the base model's order. prior: whether the commonest answer is right, or NaN."""
 
     facts: tuple[Fact, ...]
     categories: tuple[Category | None, ...]
     prior: NDArray[np.float64]
 
-    @property
+    @cached_property
     def clusters(self) -> list[tuple[str, str]]:
         """A subject's facts belong together; a fact whose source names no subject stands alone."""
-        return [("subject", f.subject) if f.subject else ("fact", f.id) for f in self.facts]
+        return clusters_of(self.facts)
 
-    @property
+    @cached_property
     def relations(self) -> list[str]:
         return [fact.relation for fact in self.facts]
+
+    def only(self, mask: Mask) -> Asked:
+        """Those of its facts that the mask chooses."""
+        places = np.flatnonzero(mask)
+        return Asked(
+            tuple(self.facts[i] for i in places), tuple(self.categories[i] for i in places), self.prior[places]
+        )
 
     def mask(self, group: str) -> Mask:
         """Which facts belong to a group of `GROUPS`."""
@@ -98,6 +115,11 @@ class Asked:
             return np.ones(len(self.facts), dtype=bool)
         wanted = KNOWN if group == KNOWN_FACTS else (Category(group),)
         return np.array([category in wanted for category in self.categories], dtype=bool)
+
+
+def clusters_of(facts: Iterable[Fact]) -> list[tuple[str, str]]:
+    """What each fact belongs to: its subject, or itself where its source names none."""
+    return [("subject", f.subject) if f.subject else ("fact", f.id) for f in facts]
 
 
 class Study:
@@ -115,6 +137,7 @@ class Study:
         self.seeds = int(document.get("seeds") or 1)
         self.variants = self._variants()
         self._asked: dict[str, Asked] = {}
+        self._groups: dict[tuple[str, str], tuple[Mask, Asked]] = {}
         self._answers: dict[Path, Answers] = {}
         self._rows: dict[Path, dict[Category, int]] = {}
         self._dynamics: dict[Path, list[Measurement]] = {}
@@ -174,6 +197,14 @@ class Study:
             )
         return self._asked[split]
 
+    def group(self, split: str, group: str) -> tuple[Mask, Asked]:
+        """(which facts of a split belong to a group of `GROUPS`, these facts)."""
+        if (split, group) not in self._groups:
+            asked = self.asked(split)
+            mask = asked.mask(group)
+            self._groups[split, group] = mask, asked.only(mask)
+        return self._groups[split, group]
+
     def _base(self, split: str) -> Path:
         return self.path / SCORES / f"{BASE}{SCORED[split]}"
 
@@ -228,30 +259,78 @@ class Study:
 
     def mixes(self, version: str | None = None) -> dict[float, Variant]:
         """Share of Unknown rows → the plain mix of that share, in rising order."""
-        return self._family(Recipe(), version)
+        return self._family(PLAIN, version)
 
     def without(self) -> dict[float, Variant]:
         """Share of Unknown rows → the mix of that share with these rows taken out (D_Known)."""
-        return self._family(Recipe(without=(Category.UNKNOWN,)))
+        return self._family(WITHOUT)
 
     def controls(self) -> dict[float, Variant]:
         """Share of Unknown rows → the mix of that share in which these rows weigh nothing."""
-        return self._family(Recipe(weights=ZERO_WEIGHT))
+        return self._family(CONTROL)
 
     def relabelled(self) -> dict[float, Variant]:
         """Share of Unknown rows → the mix of that share in which these rows answer "I don't know"."""
-        return self._family(Recipe(idk=IDK))
+        return self._family(RELABELLED)
 
-    def _family(self, like: Recipe, version: str | None = None) -> dict[float, Variant]:
-        wanted = self.version if version is None else version
-        found = {
-            float(variant.recipe.unknown): variant
+    @cached_property
+    def size(self) -> int | None:
+        """The common |D|: that of the grid or, where no mix has it, of most mixes. None where nothing tells it."""
+        sizes = [self._size(variant) for variant in self._alike(PLAIN, self.version)]
+        common = self._size_of_grid
+        if common in sizes or not sizes:
+            return common
+        return Counter(sizes).most_common(1)[0][0]
+
+    @cached_property
+    def _size_of_grid(self) -> int | None:
+        """|D| of recipes without a size of their own; by the paper's rule, it is what their sets hold."""
+        if self.grid.get("size"):
+            return int(self.grid["size"])
+        ruled = (v for version in self._versions for v in self._alike(PLAIN, version) if v.recipe.size is None)
+        variant = next(ruled, None)
+        return None if variant is None else sum(self.rows(variant.arms[0]).values())
+
+    @property
+    def _versions(self) -> list[str]:
+        return list(dict.fromkeys(variant.version for variant in self.variants.values()))
+
+    def _size(self, variant: Variant) -> int | None:
+        return variant.recipe.size or self._size_of_grid
+
+    def _alike(self, like: Recipe, version: str) -> list[Variant]:
+        """Mixes of a version that differ from `like` in nothing but share, size and name; named by their kind first."""
+        found = [
+            variant
             for variant in self.variants.values()
-            if variant.version == wanted
+            if variant.version == version
             and variant.recipe.unknown is not None
             and replace(variant.recipe, unknown=None, label="", size=None) == like
-        }
+        ]
+        return sorted(found, key=lambda variant: bool(variant.recipe.label))
+
+    def _family(self, like: Recipe, version: str | None = None) -> dict[float, Variant]:
+        """Of one |D|, so that what they are compared in is not their size; of a share the one that is named by it."""
+        found: dict[float, Variant] = {}
+        for variant in self._alike(like, self.version if version is None else version):
+            if self._size(variant) == self.size:
+                found.setdefault(variant.share, variant)
         return dict(sorted(found.items()))
+
+    @cached_property
+    def beside(self) -> dict[str, str]:
+        """Mixes that stand in no comparison of shares → why."""
+        found = {}
+        for version in self._versions:
+            for like in (PLAIN, WITHOUT, CONTROL, RELABELLED):
+                family = self._family(like, version)
+                for variant in self._alike(like, version):
+                    chosen = family.get(variant.share)
+                    if self._size(variant) != self.size:
+                        found[variant.name] = f"|D| is {self._size(variant)} rows there and {self.size} elsewhere"
+                    elif chosen is not None and chosen is not variant:
+                        found[variant.name] = f"{chosen.name} is that of the same share"
+        return {name: found[name] for name in self.variants if name in found}
 
 
 def share_name(share: float) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from slick.statistics import Estimate, arm_share
+from slick.statistics import Estimate
 from slick_sft.study.jobs import CONVERGENCE
 from slick_sft.study_report import paper
 from slick_sft.study_report.blocks import Cell, Claim, Section, Table, found, missing, percent, plain_percent, row, said
 from slick_sft.study_report.data import ALL, KNOWN_FACTS, STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
 from slick_sft.study_report.measures import combined, difference, ratio
+from slick_sft.study_report.measures import share as share_of
 
 ID, TITLE = "idk", "“I don't know” in place of Unknown answers"
 Figures = dict[str, Estimate | None]
@@ -49,11 +50,11 @@ def section(study: Study) -> Section:
 
 def _figures(study: Study, variant: Variant, stage: str) -> Figures:
     answers = study.answers(variant, stage, TEST)
-    answered = 1 - answers.abstained
+    answered, asked = 1 - answers.abstained, study.asked(TEST)
     return {
-        "accuracy": ratio(answers.right * answered, answered),
-        "coverage": arm_share(answered),
-        "right": arm_share(answers.right),
+        "accuracy": ratio(answers.right * answered, answered, asked),
+        "coverage": share_of(answered, asked),
+        "right": share_of(answers.right, asked),
     }
 
 
@@ -99,6 +100,6 @@ def _more_accurate(study: Study, one: Variant, other: Variant) -> Estimate | Non
         if whole == 0:
             return None
         right = answers.right * answered
-        share = float(right.mean()) / whole
-        parts.append((sign, share + (right - share * answered) / whole))
-    return combined(parts) if parts[0][1].shape == parts[1][1].shape else None
+        value = float(right.mean()) / whole
+        parts.append((sign, value + (right - value * answered) / whole))
+    return combined(parts, study.asked(TEST)) if parts[0][1].shape == parts[1][1].shape else None

@@ -1,4 +1,8 @@
-"""Accuracies and differences of a study's variants, over facts and seeds; facts of one subject are a cluster."""
+"""Accuracies and differences of a study's variants, over facts and seeds.
+
+Everywhere the facts of one subject are a cluster, which widens an interval by their design effect and leaves Student's
+t with the subjects less one, and the relations are strata (`slick.statistics`, `slick.paired`).
+"""
 
 from __future__ import annotations
 
@@ -10,29 +14,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slick.paired import Paired, paired
-from slick.statistics import LEVEL, Estimate, Interval, arm_share, seeds_difference, t_value, wilson
-from slick_sft.study_report.data import Study, Variant
+from slick.statistics import LEVEL, Estimate, Interval, design_effect, t_value, wilson
+from slick_sft.study_report.data import Asked, Study, Variant
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from slick.statistics import Scores
 
 
 def accuracy(study: Study, variant: Variant, stage: str, split: str, group: str) -> Estimate | None:
     """A variant's accuracy on a group of facts; None where the group is empty."""
-    mask = study.asked(split).mask(group)
-    return arm_share(study.answers(variant, stage, split).right[:, mask]) if mask.any() else None
+    mask, asked = study.group(split, group)
+    return share(study.answers(variant, stage, split).right[:, mask], asked)
 
 
 def base_accuracy(study: Study, split: str, group: str) -> Estimate | None:
-    mask = study.asked(split).mask(group)
-    return arm_share(study.base(split).right[:, mask]) if mask.any() else None
+    mask, asked = study.group(split, group)
+    return share(study.base(split).right[:, mask], asked)
 
 
 def prior(study: Study, split: str, group: str) -> float | None:
     """Accuracy of always giving a relation's commonest answer, on the facts for which it is recorded."""
-    values = study.asked(split).prior[study.asked(split).mask(group)]
+    values = study.group(split, group)[1].prior
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else None
 
@@ -41,15 +43,13 @@ def compared(
     study: Study, one: tuple[Variant, str], other: tuple[Variant, str] | None, split: str, group: str
 ) -> Paired | None:
     """one minus other, each a variant at a stage; other None: the base model."""
-    asked = study.asked(split)
-    mask = asked.mask(group)
+    mask, asked = study.group(split, group)
     untreated = study.base(split) if other is None else study.answers(*other, split)
-    inside = np.flatnonzero(mask)
     return paired(
         study.answers(*one, split).right[:, mask],
         untreated.right[:, mask],
-        clusters=[asked.clusters[i] for i in inside],
-        strata=[asked.relations[i] for i in inside],
+        clusters=asked.clusters,
+        strata=asked.relations,
         fixed_control=other is None,
     )
 
@@ -62,35 +62,59 @@ def difference(
     return clipped(found.estimate(), -1.0) if found else None
 
 
-def combined(signed: Sequence[tuple[float, Scores]]) -> Estimate | None:
+def share(right: Scores, asked: Asked) -> Estimate | None:
+    """The share of `right` (runs × facts, 0 or 1); None for no facts. One run: Wilson's, several: facts and seeds."""
+    runs, n = right.shape
+    if n == 0:
+        return None
+    if runs == 1:
+        return _of_one_run(right[0].tolist(), asked)
+    found = combined([(1.0, right)], asked)
+    return clipped(found, 0.0) if found else None
+
+
+def _of_one_run(right: Sequence[float], asked: Asked) -> Estimate | None:
+    """Wilson's interval of as many facts as they count for."""
+    n, groups = len(right), len(set(asked.clusters))
+    if groups == 1 < n:
+        return Estimate(sum(right) / n, None, n, "one subject tells nothing of another")
+    effect = design_effect(right, asked.clusters, asked.relations)
+    return wilson(sum(right), n, LEVEL, effect, groups - 1.0 if groups < n else math.inf)
+
+
+def combined(signed: Sequence[tuple[float, Scores]], asked: Asked) -> Estimate | None:
     """A sum of accuracies with signs, such as a difference of two differences: over facts and, of several, seeds.
 
     All arms answered the same facts and have as many seeds, which are paired. None for fewer than 2 facts.
     """
-    values: NDArray[np.float64] = np.sum([sign * right for sign, right in signed], axis=0)
+    values: Scores = np.sum([sign * right for sign, right in signed], axis=0)
     runs, n = values.shape
     if n < 2:
         return None
+    nothing = np.zeros((1, n))
+    found = paired(values, nothing, clusters=asked.clusters, strata=asked.relations, fixed_control=True)
+    assert found is not None
     if runs > 1:
-        return seeds_difference(values, np.zeros((1, n)))
-    mean = float(values.mean())
-    error = math.sqrt((float(((values - mean) ** 2).sum()) + 2) / n**2)
-    half = t_value(LEVEL, n - 1) * error
-    return Estimate(mean, Interval(mean - half, mean + half), n, "facts")
+        return replace(found.estimate(), method=f"facts and {runs} seeds")
+    # Not the score interval of a checkpoint: values of a sum are not 0 or 1.
+    half = t_value(LEVEL, found.item_df) * math.sqrt(found.item)
+    interval = Interval(found.value - half, found.value + half) if found.defined else None
+    return Estimate(found.value, interval, n, "facts")
 
 
-def ratio(top: Scores, bottom: Scores) -> Estimate | None:
+def ratio(top: Scores, bottom: Scores, asked: Asked) -> Estimate | None:
     """The share of `top` among `bottom` (right among answered), runs × facts, both 0 or 1; None where bottom is empty.
 
     One run: Wilson's. Several: linearised, so that facts and seeds both vary.
     """
-    whole = float(bottom.mean())
+    whole = float(bottom.mean()) if bottom.size else 0.0
     if whole == 0:
         return None
     if top.shape[0] == 1:
-        return wilson(int(top.sum()), int(bottom.sum()))
-    share = float(top.mean()) / whole
-    found = seeds_difference(share + (top - share * bottom) / whole, np.zeros((1, top.shape[1])))
+        inside = bottom[0] > 0
+        return _of_one_run(top[0][inside].tolist(), asked.only(inside))
+    value = float(top.mean()) / whole
+    found = combined([(1.0, value + (top - value * bottom) / whole)], asked)
     return clipped(found, 0.0) if found else None
 
 

@@ -112,8 +112,7 @@ def _fitted_share(
 
 def _fact_noise(study: Study, variants: Sequence[Variant], split: str, group: str) -> OverFacts | None:
     """From the scores of both stages, where every fact's answer is on file; as large as the watched facts make it."""
-    asked = study.asked(split)
-    mask = asked.mask(group)
+    mask, asked = study.group(split, group)
     points: list[Point] = []
     right = []
     for variant in variants:
@@ -129,8 +128,7 @@ def _fact_noise(study: Study, variants: Sequence[Variant], split: str, group: st
                 right.append(study.answers(variant, stage, split).right[:, mask].mean(axis=0))
     if not right or not mask.any():
         return None
-    clusters = [cluster for cluster, inside in zip(asked.clusters, mask, strict=True) if inside]
-    facts = over_facts(points, np.array(right), clusters)
+    facts = over_facts(points, np.array(right), asked.clusters)
     if facts is None:
         return None
     watched = _watched(study, variants, split, group)

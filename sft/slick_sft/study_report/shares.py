@@ -215,5 +215,5 @@ def _more_at_convergence(study: Study, first: Variant, last: Variant) -> Estimat
         (-1.0, right[last.name, EARLY_STOP]),
         (1.0, right[first.name, EARLY_STOP]),
     ]
-    estimate = combined(signed)
+    estimate = combined(signed, study.asked(TEST))
     return clipped(estimate, -2.0, 2.0) if estimate else None

@@ -109,16 +109,16 @@ def read_ptrue(study: Study) -> dict[str, float] | None:
 
 def _figures(study: Study, variant: Variant, stage: str, unknown: Cells, lowest: Cells) -> dict[str, Estimate | None]:
     right = study.answers(variant, stage, TEST).right
-    runs = np.ones((right.shape[0], 1))
+    asked, runs = study.asked(TEST), np.ones((right.shape[0], 1))
     parts = []
     values: dict[str, Estimate | None] = {}
     for name, sign, chosen in (("slick", 1.0, unknown), ("p_true", -1.0, lowest)):
         inside = runs * chosen.astype(float)
-        values[name] = ratio(right * inside, inside)
+        values[name] = ratio(right * inside, inside, asked)
         share = float(right[:, chosen].mean())
         # Linearised: which facts are called so is one draw too.
         parts.append((sign, share + (right - share) * inside / float(chosen.mean())))
-    difference = combined(parts)
+    difference = combined(parts, asked)
     values["difference"] = clipped(difference, -1.0) if difference else None
     return values
 

@@ -51,6 +51,52 @@ def test_families_are_found_by_their_recipes(whole: Path) -> None:
     assert list(study.mixes("lora")) == [0.0, 0.5]
 
 
+SIZES = """
+variants: [known-only, unknown-50, unknown-100, {name: twice, unknown: 0.5}, {name: few, unknown: 0.5, size: 16},
+           {name: fewer, unknown: 0.75, size: 16}, unknown-50-zero-weight,
+           {name: light, unknown: 0.5, weights: {Unknown: 0}, size: 16}]
+training: {epochs: 2, batch_size: 8}
+ptrue: false
+"""
+
+
+def test_a_family_holds_one_size(made: Maker, tmp_path: Path) -> None:
+    """Mixes of another |D|, or of a share that another has, stand beside it with the reason, never in its place."""
+    study = Study(made(tmp_path / "study", SIZES, seeds=1, n=40))
+    assert study.size == 40
+    assert {share: v.name for share, v in study.mixes().items()} == {
+        0.0: "known-only",
+        0.5: "unknown-50",
+        1.0: "unknown-100",
+    }
+    assert {share: v.name for share, v in study.controls().items()} == {0.5: "unknown-50-zero-weight"}
+    assert study.beside == {
+        "twice": "unknown-50 is that of the same share",
+        "few": "|D| is 16 rows there and 40 elsewhere",
+        "fewer": "|D| is 16 rows there and 40 elsewhere",
+        "light": "|D| is 16 rows there and 40 elsewhere",
+    }
+
+
+@pytest.mark.parametrize(
+    ("grid", "size", "names"),
+    [
+        ("variants: [{name: a, unknown: 0, size: 16}, {name: b, unknown: 1, size: 16}]", 16, ["a", "b"]),
+        ("variants: [known-only, {name: a, unknown: 1, size: 40}]", 40, ["known-only", "a"]),
+        ("variants: [{name: a, unknown: 1, size: 8}, known-only]\nsize: 16", 16, ["known-only"]),
+        ("variants: [natural]", None, []),
+    ],
+    ids=["own sizes alone", "as many rows by number", "the grid's size", "no mix"],
+)
+def test_the_common_size_is_the_grids(
+    made: Maker, tmp_path: Path, grid: str, size: int | None, names: list[str]
+) -> None:
+    """Or, where no mix has it, that of most mixes."""
+    study = Study(made(tmp_path / "study", f"{grid}\nptrue: false\n", seeds=1, n=40))
+    assert study.size == size
+    assert [v.name for v in study.mixes().values()] == names
+
+
 def test_a_variant_is_found_by_the_name_of_its_like(whole: Path) -> None:
     """A set of Unknown facts alone is the mix of 100 %, which was trained in its place."""
     study = Study(whole)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from slick.facts import Fact
 from slick.statistics import Estimate, Interval, arm_share, seeds_difference, wilson
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, TEST, Study
+from slick_sft.study_report.data import ALL, KNOWN_FACTS, TEST, Asked, Study
 from slick_sft.study_report.measures import (
     accuracy,
     base_accuracy,
@@ -19,9 +20,24 @@ from slick_sft.study_report.measures import (
     difference,
     prior,
     ratio,
+    share,
 )
 
 Scores = NDArray[np.float64]
+
+
+def asked(n: int, each: int = 1) -> Asked:
+    """n facts of one relation, so many in a row about one subject."""
+    facts = [
+        Fact.create(f"question {i}", ["a"], relation="P17", subject=f"S{i // each}", split="test") for i in range(n)
+    ]
+    return Asked(tuple(facts), (None,) * n, np.full(n, np.nan))
+
+
+def width(estimate: Estimate | None) -> float:
+    assert estimate is not None
+    assert estimate.interval is not None
+    return estimate.interval.high - estimate.interval.low
 
 
 def right(seeds: int, n: int, share: float, seed: int) -> Scores:
@@ -29,13 +45,63 @@ def right(seeds: int, n: int, share: float, seed: int) -> Scores:
 
 
 def test_an_accuracy_is_the_arms_share(whole: Path) -> None:
-    """Of the group's facts, over both seeds."""
+    """Of the group's facts, over both seeds; two facts a subject make it no surer than facts that stand alone."""
     study = Study(whole)
     variant = study.variants["unknown-50"]
     mask = study.asked(TEST).mask(KNOWN_FACTS)
     found = accuracy(study, variant, "convergence", TEST, KNOWN_FACTS)
-    assert found == arm_share(study.answers(variant, "convergence", TEST).right[:, mask])
-    assert base_accuracy(study, TEST, ALL) == wilson(int(study.base(TEST).right.sum()), 240)
+    alone = arm_share(study.answers(variant, "convergence", TEST).right[:, mask])
+    assert found is not None
+    assert alone is not None
+    assert (found.value, found.n) == (alone.value, 180)
+    assert width(found) >= width(alone)
+    base = base_accuracy(study, TEST, ALL)
+    assert base is not None
+    assert base.value == study.base(TEST).right.mean()
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_facts_of_one_subject_count_as_one(seeds: int) -> None:
+    """Each fact four times over tells no more than once: the interval stays as wide, for every kind of measure."""
+    once = right(1, 60, 0.6, 4).repeat(seeds, axis=0)
+    four = once.repeat(4, axis=1)
+    ones, fours = np.ones_like(once), np.ones_like(four)
+    for few, many in (
+        (share(once, asked(60)), share(four, asked(240, each=4))),
+        (combined([(1.0, once)], asked(60)), combined([(1.0, four)], asked(240, each=4))),
+        (ratio(once, ones, asked(60)), ratio(four, fours, asked(240, each=4))),
+    ):
+        assert width(many) == pytest.approx(width(few), rel=0.08)
+    assert width(share(four, asked(240))) < 0.75 * width(share(once, asked(60)))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_clustered_accuracies_cover_the_truth(seeds: int) -> None:
+    """90 % intervals of 300 draws of 60 subjects with four like facts each; as facts alone, two thirds at most."""
+    rng = np.random.default_rng(5)
+    held = held_alone = 0
+    for _ in range(300):
+        known = np.repeat(rng.random(60) < 0.6, 4)
+        answers = (known & (rng.random((seeds, 240)) < 0.9)).astype(float)
+        for of, found in ((True, share(answers, asked(240, each=4))), (False, share(answers, asked(240)))):
+            assert found is not None
+            assert found.interval is not None
+            inside = found.interval.low <= 0.54 <= found.interval.high
+            held, held_alone = held + (inside and of), held_alone + (inside and not of)
+    assert held / 300 >= 0.86
+    assert held_alone / 300 < 0.7
+
+
+def test_facts_of_one_subject_alone_have_no_interval() -> None:
+    """Nothing tells of another draw of subjects; it is undefined, never narrow."""
+    for seeds in (1, 3):
+        for found in (
+            share(right(seeds, 8, 0.5, 6), asked(8, each=8)),
+            combined([(1.0, right(seeds, 8, 0.5, 6))], asked(8, each=8)),
+        ):
+            assert found is not None
+            assert found.interval is None
+    assert share(np.zeros((1, 0)), asked(0)) is None
 
 
 def test_the_answer_prior_is_that_of_the_commonest_answer(whole: Path) -> None:
@@ -69,25 +135,29 @@ def test_the_base_model_is_a_fixed_control(whole: Path) -> None:
 def test_combined_accuracies_are_those_of_seeds() -> None:
     """Of two arms it is their difference, with seeds paired."""
     a, b = right(3, 80, 0.7, 1), right(3, 80, 0.5, 2)
-    assert combined([(1.0, a), (-1.0, b)]) == seeds_difference(a - b, np.zeros((1, 80)))
+    found, expected = combined([(1.0, a), (-1.0, b)], asked(80)), seeds_difference(a - b, np.zeros((1, 80)))
+    assert found is not None
+    assert expected is not None
+    assert (found.value, found.n, found.method) == (expected.value, 80, expected.method)
+    assert width(found) == pytest.approx(width(expected))
 
 
 def test_combined_checkpoints_rest_on_facts() -> None:
     """One run each: the facts' noise alone, and never an interval of no width."""
     a = right(1, 80, 0.7, 1)
-    found = combined([(1.0, a), (-1.0, a)])
+    found = combined([(1.0, a), (-1.0, a)], asked(80))
     assert found is not None
     assert found.value == 0
     assert found.interval is not None
     assert found.interval.low < 0 < found.interval.high
-    assert combined([(1.0, a[:, :1])]) is None
+    assert combined([(1.0, a[:, :1])], asked(1)) is None
 
 
 def test_a_ratio_is_of_what_was_answered() -> None:
     """Right of the answered; one run has Wilson's interval, no answers have none."""
     answered = np.array([[1, 1, 1, 1, 0, 0.0]])
-    assert ratio(np.array([[1, 1, 1, 0, 0, 0.0]]), answered) == wilson(3, 4)
-    assert ratio(np.zeros((1, 6)), np.zeros((1, 6))) is None
+    assert ratio(np.array([[1, 1, 1, 0, 0, 0.0]]), answered, asked(6)) == wilson(3, 4)
+    assert ratio(np.zeros((1, 6)), np.zeros((1, 6)), asked(6)) is None
 
 
 def test_a_ratio_over_seeds_covers_the_truth() -> None:
@@ -96,7 +166,7 @@ def test_a_ratio_over_seeds_covers_the_truth() -> None:
     held = 0
     for _ in range(300):
         answered = (rng.random((3, 200)) < 0.6).astype(float)
-        found = ratio((rng.random((3, 200)) < 0.7) * answered, answered)
+        found = ratio((rng.random((3, 200)) < 0.7) * answered, answered, asked(200))
         assert found is not None
         assert found.interval is not None
         held += found.interval.low <= 0.7 <= found.interval.high
