@@ -7,14 +7,12 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -435,27 +433,6 @@ def test_ray_gives_the_same_tables(tmp_path: Path, finished: Path, wish: Make) -
 
     run_study(wish(tmp_path / "out"), lambda place, *_: RayPool(place, 2, address="local", threads=1), 2, 1)
     assert tables(tmp_path / "out") == tables(finished)
-
-
-def test_a_cluster_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, with what was expected; whether Ray is installed or not."""
-    from slick_sft.study.ray_pool import RayPool
-
-    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # nobody listens
-        address = f"127.0.0.1:{bound.getsockname()[1]}"
-        with pytest.raises(InputError, match=f"--ray {address}: no cluster can be reached there.*expected local, auto"):
-            RayPool(tmp_path, 1, address=address).__enter__()
-
-
-def test_ray_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says what to install."""
-    from slick_sft.study.ray_pool import RayPool
-
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"--ray: Ray is not installed; pip install 'slick-eval\[ray\]'"):
-        RayPool(tmp_path, 1, address="local").__enter__()
 
 
 def forbidden(*_: Any) -> Any:
