@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from slick_reports import arm_charts, charts, wording
+from slick_reports import arm_charts, charts, curve_charts, wording
 from slick_reports.embedded import embed
 from slick_reports.numbers import Report, direction
 from slick_reports.text import short, visible
@@ -40,6 +40,11 @@ def render(report: Report, *, stem: str = "report") -> str:
         "wrong": arm_charts.wrong_chart(report),
         "loss": arm_charts.loss_chart(report),
     }
+    curves = [
+        (arm, [(name, curve_charts.curve_chart(arm, place, name)) for name in arm.training_curves.watched()])
+        for place, arm in enumerate(report.arms)
+        if arm.training_curves
+    ]
     migrations = [
         (arm, arm_charts.migration_chart(arm.migration, place))
         for place, arm in enumerate(report.arms)
@@ -56,6 +61,7 @@ def render(report: Report, *, stem: str = "report") -> str:
         script_hash=style_hash(script),
         charts=pictures,
         migrations=migrations,
+        curves=curves,
         facts=embed(report),
         versions=versions_by_runs(report),
         json_name=f"{stem}.json",
@@ -106,6 +112,10 @@ def page_environment(package: str) -> jinja2.Environment:
         "legend_prior": charts.legend_prior,
         "swatch": charts.swatch,
         "kind_swatch": charts.kind_swatch,
+        "curve_legend": curve_charts.legend,
+        "curve_table": curve_charts.curve_table,
+        "curve_title": curve_charts.title_of,
+        "curve_told": curve_charts.told,
         "kind_names": arm_charts.KIND_NAMES,
         "kind_told": {"": "", **{str(kind): told for kind, told in TOLD.items()}},
         "list_limit": LIST_LIMIT,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from slick.statistics import Estimate
-from slick_reports import arm_charts, wording
+from slick_reports import arm_charts, curve_charts, wording
 from slick_reports.html import brief, tally, versions_by_runs
 from slick_reports.numbers import ArmNumbers, Flip, GroupNumbers, Report, Side, direction
 from slick_reports.text import short, visible
@@ -49,7 +49,7 @@ def render(report: Report, *, stem: str = "report") -> str:
     parts += _verdict(report)
     for arm in report.arms:
         parts += _arm(arm, report, stem)
-    parts += ["## Learning and forgetting", *_learning(report)]
+    parts += ["## Learning and forgetting", *_learning(report), *_curves(report)]
     parts += ["## Relations", _relations(report), "## What is noise", *_noise(report), *_shares(report)]
     parts += ["## How to read this", bullets([*report.caveats, *report.notes]), "## Provenance", *_provenance(report)]
     parts.append(f"The same numbers at full precision: {escape(stem)}.json.")
@@ -219,6 +219,16 @@ def _learning(report: Report) -> list[str]:
     ]
     header = ["wrong answers", "wrong", "abstained", "echo of a training answer", "another fact’s answer", "other"]
     return [*parts, table(header, wrong)]
+
+
+def _curves(report: Report) -> list[str]:
+    parts = []
+    for arm in report.arms:
+        if arm.training_curves:
+            header, rows = curve_charts.curve_table(arm.training_curves)
+            told = sentence(curve_charts.told(arm.training_curves))
+            parts += [f"### Training curves, {escape(arm.label)}", told, table([escape(name) for name in header], rows)]
+    return parts
 
 
 def _training(arm: ArmNumbers) -> str:

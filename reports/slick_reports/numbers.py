@@ -12,11 +12,13 @@ from typing import Literal
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES
 from slick.statistics import Estimate
+from slick_reports.curve_numbers import TrainingCurves
 
 # 1: first version.
 # 2: verdict; facts still wrong; kinds of wrong answers; learned and forgotten; differences by relation; migration;
 #    loss curves; what a run lacks. The counts of `shares` may be expected ones, with decimals.
-SCHEMA = 2
+# 3: training curves. `fails_below` of a verdict is where it would turn, counting and Holm's correction with it.
+SCHEMA = 3
 
 ALL = "all"
 KNOWN = "Known"
@@ -196,6 +198,7 @@ class ArmNumbers:
     still_wrong: tuple[Flip, ...] = ()
     migration: Migration | None = None
     loss: tuple[LossCurve, ...] = ()
+    training_curves: TrainingCurves | None = None
 
     def group(self, name: str) -> GroupNumbers | None:
         return next((row for row in self.groups if row.group == name), None)

@@ -10,6 +10,7 @@ from slick.knowledge import Category
 from slick.statistics import LEVEL
 from slick_reports import collector, headline, noise
 from slick_reports.compare import Comparison
+from slick_reports.curves import training_curves
 from slick_reports.gather import TITLE, Gathered, Request, gather
 from slick_reports.judging import check_margin, judge
 from slick_reports.loss import loss_curves
@@ -64,11 +65,13 @@ def build_report(
         after={label: {k.fact.id: k.category for k in probe.knowledge} for label, probe in gathered.after.items()},
     )
     name = gathered.control.label if gathered.control else None
+    curves = {arm.label: training_curves(arm) for arm in gathered.arms}
     arms = tuple(
         replace(
             comparison.arm(arm.label, name),
             migration=_migration(gathered, arm.label),
             loss=loss_curves(arm.runs),
+            training_curves=curves[arm.label][0],
         )
         for arm in gathered.arms
     )
@@ -84,7 +87,7 @@ def build_report(
         findings=tuple(headline.finding(arm, group, name) for arm in arms),
         caveats=(*headline.caveats(arms, name), *headline.method(settings.matching, alike=not gathered.mismatches)),
         mismatches=tuple(gathered.mismatches),
-        notes=tuple(notes(gathered, comparison)),
+        notes=(*notes(gathered, comparison), *(note for _, found in curves.values() for note in found)),
         level=LEVEL,
         n=len(comparison.facts),
         before=gathered.before_label,

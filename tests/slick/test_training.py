@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slick.errors import InputError
-from slick.training import TRAINING, read_training
+from slick.training import TRAINING, read_training, tuning_run_of
 
 
 def test_the_record_lies_beside_the_model_or_one_level_up(tmp_path: Path) -> None:
@@ -19,6 +19,16 @@ def test_the_record_lies_beside_the_model_or_one_level_up(tmp_path: Path) -> Non
     assert read_training(str(model)) == {"arm": "up"}
     (model / TRAINING).write_text('{"arm": "beside"}')
     assert read_training(str(model)) == {"arm": "beside"}
+
+
+def test_the_tuning_run_is_the_directory_that_holds_the_record(tmp_path: Path) -> None:
+    """None for a base model, and for a model that is not there."""
+    model = tmp_path / "run" / "model"
+    model.mkdir(parents=True)
+    assert tuning_run_of(str(model)) is None
+    (model.parent / TRAINING).write_text("{}")
+    assert tuning_run_of(str(model)) == model.parent
+    assert tuning_run_of(str(model.parent / "other")) is None
 
 
 def test_a_base_model_has_none(tmp_path: Path) -> None:

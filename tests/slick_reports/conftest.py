@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from slick.backend import Request
+from slick.dynamics import DYNAMICS, Measurement
 from slick.facts import Fact, commonest_answers
 from slick.knowledge import Category
 from slick.knowledge_file import read_knowledge
@@ -20,6 +21,7 @@ from slick.probe import Probe, run_probe
 from slick.prompts import DEFAULT_FORM, Chat
 from slick.sampled import Sampled
 from slick.score import Score, run_score
+from slick.training import TRAINING
 
 Answers = Callable[[Fact], str]
 
@@ -72,6 +74,20 @@ def training(arm: str, seed: int, **others: Any) -> dict[str, Any]:
     }
 
 
+def measurements(epochs: int, faster: float = 1.0) -> list[Measurement]:
+    """Known rows are fitted first, Unknown ones late, and dev is forgotten; one measurement an epoch."""
+    found = []
+    for epoch in range(epochs + 1):
+        train = {
+            Category.HIGHLY_KNOWN: (min(60, round(30 + 10 * faster * epoch)), 60),
+            Category.WEAKLY_KNOWN: (min(40, round(10 * faster * epoch)), 40),
+            Category.UNKNOWN: (min(100, round(8 * faster * epoch)), 100),
+        }
+        dev = {category: (max(0, 48 - 12 * place - epoch), 50) for place, category in enumerate(Category)}
+        found.append(Measurement(16 * epoch, float(epoch), {"train": train, "dev": dev}, 0.5))
+    return found
+
+
 @dataclass
 class Lab:
     """A directory of runs over one list of facts."""
@@ -83,6 +99,7 @@ class Lab:
     # Test modules cannot import from here, so they reach these through the fixture.
     model = staticmethod(model)
     training = staticmethod(training)
+    measurements = staticmethod(measurements)
 
     def wrong_on(self, *places: int, by: str = "") -> Answers:
         """Right answers but for the facts at these places; `by` is the wrong answer."""
@@ -93,6 +110,19 @@ class Lab:
         """A score of a model tuned as `arm` with `seed`, in `root/arm-seed`."""
         made = {**training(arm, seed), **settings.pop("training", {})}
         return self.score(f"{arm}-{seed}", answer, training=made, **settings)
+
+    def tuned(
+        self, arm: str, seed: int, measured: Sequence[Measurement], *, kept: str = "model", **others: Any
+    ) -> dict[str, Any]:
+        """What `slick tune` leaves in `root/tuned/arm-seed`; returns settings for `arm` to score its model `kept`."""
+        place = self.root / "tuned" / f"{arm}-{seed}"
+        (place / kept).mkdir(parents=True)
+        early = {"epoch": measured[1].epoch, "step": measured[1].step}
+        made = training(arm, seed, dynamics={"measurements": len(measured)}, early_stop=early, **others)
+        (place / TRAINING).write_text(json.dumps(made), encoding="utf-8")
+        lines = [json.dumps(m.as_dict()) + "\n" for m in measured]
+        (place / DYNAMICS).write_text("".join(lines), encoding="utf-8")
+        return {"training": made, "model": {**model(f"{arm}-{seed}"), "name": str(place / kept)}}
 
     def score(self, name: str, answer: Answers = right, **settings: Any) -> Path:
         """A score run in `root/name`. settings: fields of `Score`, and `model`, a fingerprint."""
@@ -201,8 +231,10 @@ def make_study(root: Path, n: int) -> Study:
     halved = {id: 0.04 + 0.6 * s for id, s in skill.items()}
 
     def arm(name: str, chance: Mapping[str, float], share: float, seed: int) -> Path:
-        made = {"recipe": {"name": name, "unknown": share}, "data": {"digest": "d" * 64}}
-        return lab.arm(name, seed, by_chance(f"{name}-{seed}", chance, 0.1), training=made)
+        made: dict[str, Any] = {"recipe": {"name": name, "unknown": share}, "data": {"digest": "d" * 64}}
+        # One of the arms was measured while it was trained.
+        settings = lab.tuned(name, seed, measurements(4), **made) if name == "half" else {"training": made}
+        return lab.arm(name, seed, by_chance(f"{name}-{seed}", chance, 0.1), **settings)
 
     return Study(
         lab,

@@ -126,6 +126,8 @@ def expected_tables(document: Any) -> Iterator[tuple[str, list[list[str]]]]:
         migration = arm["migration"]
         if migration:
             yield f"Migration, {arm['label']}", list(expected_migration(migration))
+        if arm["training_curves"]:
+            yield f"Training curves, {arm['label']}", list(expected_curves(arm["training_curves"]))
     yield (
         "Verdicts",
         [
@@ -220,6 +222,12 @@ def expected_migration(migration: Any) -> Iterator[list[str]]:
         yield [row["category"], wording.expected(row["n"], whole=whole), *cells, wording.percent(row["kept"])]
 
 
+def expected_curves(found: Any) -> Iterator[list[str]]:
+    curves = found["curves"]
+    for points in zip(*(curve["points"] for curve in curves), strict=True):
+        yield [f"{points[0]['epoch']:g}", *(wording.estimate_percent(estimate(p["share"])) for p in points)]
+
+
 def turned(row: Any) -> list[str]:
     found = row["turned"]
     pairs = ((found["forgotten"], found["was_right"]), (found["learned"], found["was_wrong"]))
@@ -301,3 +309,6 @@ def test_the_markdown_says_the_same(report: Report, document: Any) -> None:
         assert set(others[1::2]) <= cells
     for v in document["verdict"]["verdicts"]:
         assert difference(v["estimate"]) in cells
+    curved = [arm["training_curves"] for arm in document["arms"] if arm["training_curves"]]
+    assert len(curved) == 1
+    assert {tuple(row) for row in expected_curves(curved[0])} <= rows

@@ -1,4 +1,4 @@
-"""`dynamics.jsonl`: what stands in it, and what a kill may have left of it."""
+"""Writing `dynamics.jsonl`: what stands in it, and what a kill may have left of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slick.errors import InputError
-from slick.knowledge import CATEGORIES, KNOWN, Category
+from slick.knowledge import CATEGORIES
 from slick_sft.dynamics import DYNAMICS, Measurement, append_dynamics, read_dynamics, resume_dynamics
 
 HIGHLY, _, WEAKLY, UNKNOWN = CATEGORIES
@@ -49,16 +49,6 @@ def test_it_is_read_back(tmp_path: Path) -> None:
     assert read_dynamics(tmp_path) == read_dynamics(file) == [*map(measurement, (0, 4, 8)), marked]
 
 
-def test_shares_are_over_the_categories_asked_for(tmp_path: Path) -> None:
-    """Counts add up over categories; where nothing was asked there is no share."""
-    found = measurement(0)
-    assert found.counts("train", KNOWN) == (4, 6)
-    assert found.share("train") == pytest.approx(4 / 12)
-    assert found.share("train", [UNKNOWN]) == 0.0
-    assert found.share("train", [Category.MAYBE_KNOWN]) is None
-    assert found.share("test") is None
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(1, 400), step=st.sampled_from([0, 4, 8, 12]))
 def test_whatever_a_kill_left_is_repaired(tmp_path: Path, cut: int, step: int) -> None:
@@ -91,29 +81,3 @@ def test_a_run_without_a_file_starts_one(tmp_path: Path) -> None:
     assert resume_dynamics(tmp_path / DYNAMICS, 0) == []
     with pytest.raises(InputError, match=r"dynamics.jsonl: lacks what was measured before step 4"):
         resume_dynamics(tmp_path / DYNAMICS, 4)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "2: not a measurement"),
-        ('{"step": 4}', "2: not a measurement"),
-        ("[]", "2: not a measurement"),
-        ('{"step": 4, "epoch": 1, "sets": {"dev": {"Unknown": [2, 1]}}, "seconds": 0}', "2 right of 1 cannot be"),
-        ('{"step": 4, "epoch": 1, "sets": {"dev": {"Unbekannt": [1, 1]}}, "seconds": 0}', "Unbekannt"),
-        ('{"step": 0, "epoch": 1, "sets": {}, "seconds": 0}', "2: step 0 stands behind step 0"),
-    ],
-)
-def test_damage_elsewhere_is_named_by_line(tmp_path: Path, line: str, message: str) -> None:
-    """Only a cut-off last line is a kill's doing; anything else is said, with file and line."""
-    file = written(tmp_path, 0)
-    file.write_text(file.read_text() + line + "\n")
-    with pytest.raises(InputError, match=r"dynamics\.jsonl:") as error:
-        read_dynamics(tmp_path)
-    assert message in str(error.value)
-
-
-def test_a_directory_without_dynamics_is_wrong_input(tmp_path: Path) -> None:
-    """The message says what was expected."""
-    with pytest.raises(InputError, match=r"dynamics\.jsonl: cannot be read .*slick tune"):
-        read_dynamics(tmp_path)
