@@ -14,47 +14,54 @@ ID, TITLE = "early_stop", "At EARLY_STOP, does filtering lose anything?"
 MARGIN = 0.03
 
 
+Pairs = dict[float, tuple[Variant, Variant]]
+
+
 def section(study: Study) -> Section:
+    filtered, others = pairs(study)
+    if not filtered and not others:
+        return missing(ID, TITLE, ["mix with Unknown rows beside one without"])
+    judged = judge(study, filtered) if filtered else None
+    margin = wording.points(MARGIN).removeprefix("+")
+    told = (
+        f"D without its Unknown rows (D_Known) minus D, margin {margin} points. {judged.sentence}"
+        if judged
+        else "No D_Known (…-without-unknown) was trained, so that what filtering loses is not judged."
+    )
+    text = (*_epochs_told(study, filtered | others), told)
+    tables = []
+    base = percent(base_accuracy(study, TEST, ALL))
+    note = f"The base model: {base.text} {base.under} % of all facts."
+    if filtered:
+        tables.append(_table(study, filtered, "EARLY_STOP: accuracy in percent, differences in points", note))
+    if others:
+        caption = (
+            "The same against the set of Known rows alone, which has D's size and other rows: no filtered set, and no "
+            "part of the verdict"
+        )
+        tables.append(_table(study, others, caption, "" if filtered else note, name="known-only"))
+    claims = [_claim(judged)] if judged else []
+    data = {
+        "verdict": judged.as_dict() if judged else None,
+        "epochs": {name: [arm.stopped for arm in v.arms] for name, v in study.variants.items()},
+        "base_won": _base_won(study),
+    }
+    return Section(ID, TITLE, text, tuple(tables), tuple(claims), data)
+
+
+def pairs(study: Study) -> tuple[Pairs, Pairs]:
+    """(each D with its D_Known, each other D with the set of Known rows alone), by share of Unknown rows.
+
+    Only the first is filtering: at 100 % nothing is left of D, and what is compared there holds other rows.
+    """
     mixes, without = study.mixes(), study.without()
     none = mixes.get(0.0)
-    pairs = {share: (v, without.get(share, none)) for share, v in mixes.items() if share > 0}
-    trained = {share: (mix, other) for share, (mix, other) in pairs.items() if other is not None}
-    if not trained:
-        return missing(ID, TITLE, ["mix with Unknown rows beside one without"])
-    judged = judge(study, trained)
-    winners = [
-        f"{variant.name} {_epochs(variant)}" for variant in {v.name: v for p in trained.values() for v in p}.values()
-    ]
-    base = sum(arm.base_won for variant in study.variants.values() for arm in variant.arms)
-    arms = sum(len(variant.arms) for variant in study.variants.values())
-    text = (
-        "EARLY_STOP is the epoch of the best dev accuracy, the untuned base model (epoch 0) among the candidates. "
-        + (
-            f"Epoch 0 won in {base} of {arms} runs of this study: there, no tuning at all was best on dev."
-            if base
-            else f"Epoch 0 won in none of the {arms} runs of this study."
-        ),
-        f"Epochs that won, by seed: {'; '.join(winners)}.",
-        f"Filtered minus unfiltered, margin {wording.points(MARGIN).removeprefix('+')} points. {judged.sentence}",
-    )
-    rows = [_row(study, share, mix, other) for share, (mix, other) in trained.items()]
-    header = ("Unknown rows", "D, all facts", "filtered", "filtered − D", "D, Known facts", "filtered", "filtered − D")
-    base_told = percent(base_accuracy(study, TEST, ALL))
-    note = f"The base model: {base_told.text} {base_told.under} % of all facts."
-    table = Table("EARLY_STOP: accuracy in percent, differences in points", header, tuple(rows), note=note)
-    claim = Claim(
-        "At EARLY_STOP, dropping Unknown rows loses nothing.",
-        "43.0 % with and without at 50 %; 40.5 % against 39.7 % at 90 %",
-        f"{judged.outcome} at a margin of {wording.points(MARGIN).removeprefix('+')} points",
-        {Outcome.PASS: Finding.AGREES, Outcome.FAIL: Finding.DIFFERS}.get(judged.outcome, Finding.OPEN),
-    )
-    stopped = {name: [arm.stopped for arm in v.arms] for name, v in study.variants.items()}
-    return Section(
-        ID, TITLE, text, (table,), (claim,), {"verdict": judged.as_dict(), "epochs": stopped, "base_won": base}
-    )
+    filtered = {share: (mix, without[share]) for share, mix in mixes.items() if share > 0 and share in without}
+    others = {share: (mix, none) for share, mix in mixes.items() if none and share > 0 and share not in without}
+    return filtered, others
 
 
-def judge(study: Study, trained: dict[float, tuple[Variant, Variant]]) -> Judgement:
+def judge(study: Study, filtered: Pairs) -> Judgement:
     """Whether the filtered sets are no worse than the unfiltered ones, all test facts."""
     return judge_all(
         {
@@ -62,9 +69,44 @@ def judge(study: Study, trained: dict[float, tuple[Variant, Variant]]) -> Judgem
                 compared(study, (other, EARLY_STOP), (mix, EARLY_STOP), TEST, ALL),
                 MARGIN,
             )
-            for share, (mix, other) in trained.items()
+            for share, (mix, other) in filtered.items()
         }
     )
+
+
+def _claim(judged: Judgement) -> Claim:
+    return Claim(
+        "At EARLY_STOP, dropping Unknown rows loses nothing.",
+        "43.0 % with and without at 50 %; 40.5 % against 39.7 % at 90 %",
+        f"{judged.outcome} at a margin of {wording.points(MARGIN).removeprefix('+')} points",
+        {Outcome.PASS: Finding.AGREES, Outcome.FAIL: Finding.DIFFERS}.get(judged.outcome, Finding.OPEN),
+    )
+
+
+def _base_won(study: Study) -> int:
+    return sum(arm.base_won for variant in study.variants.values() for arm in variant.arms)
+
+
+def _epochs_told(study: Study, trained: Pairs) -> tuple[str, str]:
+    winners = [f"{name} {_epochs(v)}" for name, v in {v.name: v for pair in trained.values() for v in pair}.items()]
+    base, arms = _base_won(study), sum(len(variant.arms) for variant in study.variants.values())
+    return (
+        "EARLY_STOP is the epoch of the best dev accuracy, the untuned base model (epoch 0) among the candidates. "
+        + (
+            f"Epoch 0 won in {base} of {arms} runs of this study: there, no tuning at all was best on dev."
+            if base
+            else f"Epoch 0 won in none of the {arms} runs of this study."
+        ),
+        f"Epochs that won, by seed: {'; '.join(winners)}.",
+    )
+
+
+def _table(study: Study, trained: Pairs, caption: str, note: str, name: str = "D_Known") -> Table:
+    rows = [_row(study, share, mix, other) for share, (mix, other) in sorted(trained.items())]
+    header = ["Unknown rows"]
+    for facts in ("all facts", "Known facts"):
+        header += [f"D, {facts}", name, f"{name} − D"]
+    return Table(caption, tuple(header), tuple(rows), note=note)
 
 
 def _row(study: Study, share: float, mix: Variant, other: Variant) -> tuple[Cell, ...]:

@@ -94,10 +94,10 @@ def headline(study: Study, sections: Sequence[Section]) -> str:
         f"Known test facts at CONVERGENCE: {share_said(ends[0])} right after tuning on {share_name(low)} Unknown rows, "
         f"{share_said(ends[1])} on {share_name(high)}, a difference of {said(gap)}."
     )
-    verdict = next((s.data["verdict"]["verdict"] for s in sections if s.id == early_stopping.ID and s.data), None)
+    verdict = next((s.data["verdict"] for s in sections if s.id == early_stopping.ID and s.data), None)
     if verdict:
         margin = wording.points(early_stopping.MARGIN).removeprefix("+")
-        told += f" That filtering loses nothing at EARLY_STOP: {verdict} at a margin of {margin} points."
+        told += f" That filtering loses nothing at EARLY_STOP: {verdict['verdict']} at a margin of {margin} points."
     return told
 
 

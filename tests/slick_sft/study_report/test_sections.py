@@ -77,7 +77,6 @@ def test_what_goes_the_other_way_is_said_to_differ(helped: Study) -> None:
     assert finding(section, "At CONVERGENCE, accuracy falls") is DIFFERS
     assert finding(section, "step by step") is OPEN
     assert finding(controls.section(helped), "the control with as many steps") is DIFFERS
-    assert finding(early_stopping.section(helped), "dropping Unknown rows loses nothing") in (DIFFERS, OPEN)
 
 
 def test_the_control_beats_d(study: Study) -> None:
@@ -166,16 +165,25 @@ def test_two_variants_have_no_linear_model(small: Path) -> None:
 
 
 def test_filtering_loses_nothing_at_early_stop(study: Study) -> None:
-    """A verdict over all shares, D_Known where it was trained and the set without Unknown rows elsewhere."""
+    """A verdict over the shares whose D_Known was trained; other rows stand beside it and decide nothing."""
     section = early_stopping.section(study)
     assert finding(section, "dropping Unknown rows loses nothing") is AGREES
     assert section.data["verdict"]["verdict"] == "PASS"
-    assert [v["name"] for v in section.data["verdict"]["categories"]] == [
-        "50 % Unknown",
-        "75 % Unknown",
-        "100 % Unknown",
-    ]
+    assert [v["name"] for v in section.data["verdict"]["categories"]] == ["50 % Unknown"]
+    gated, others = section.tables
+    assert [row[0].text for row in gated.rows] == ["50 %"]
+    assert [row[0].text for row in others.rows] == ["75 %", "100 %"]
+    assert "no part of the verdict" in others.caption
     assert any("Epoch 0 won in none of the 26 runs" in text for text in section.text)
+
+
+def test_without_d_known_filtering_is_not_judged(helped: Study) -> None:
+    """Nothing was filtered, so there is no claim and no verdict, however the set without Unknown rows does."""
+    section = early_stopping.section(helped)
+    assert not section.claims
+    assert section.data["verdict"] is None
+    assert "No D_Known (…-without-unknown) was trained" in section.text[-1]
+    assert len(section.tables) == 1
 
 
 def test_the_report_says_when_the_base_model_won(made: Maker, tmp_path: Path) -> None:
