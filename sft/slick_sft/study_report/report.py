@@ -128,20 +128,22 @@ def _kicker(study: Study) -> str:
 
 
 def _caveats(study: Study) -> tuple[str, ...]:
-    noise = (
-        "Intervals hold the noise of facts and of seeds."
+    seeds = (
+        f"over facts and {study.seeds} seeds a variant: what another draw of facts, and another seed of mixing and "
+        "training, would change"
         if study.seeds > 1
-        else "One seed a variant: intervals hold the noise of the facts alone, and are about these checkpoints."
+        else "over the facts alone, since there is one seed a variant: they are about these checkpoints, and not about "
+        "training again"
     )
     return (
-        noise,
-        "Differences are paired, fact by fact; facts of one subject count as a cluster. ▼ and ▲ mark a difference "
-        "whose interval excludes 0. Intervals are not corrected for the number of comparisons, but where it is said.",
+        f"Intervals are {seeds}. Facts of one subject count as a cluster: an interval is wider by their design effect, "
+        "with Student's t of the subjects less one. The relations are fixed by design. The exemplar sets, the facts "
+        "that were drawn for training and the base model are held.",
+        "Differences are paired, fact by fact. ▼ and ▲ mark a difference whose interval excludes 0. Intervals are not "
+        "corrected for the number of comparisons, but where it is said.",
         "A claim “agrees” or “differs” where an interval excludes 0, two intervals are apart, a p-value stands Holm's "
         "correction (where that is said), or a verdict is PASS or FAIL; all else is “not settled”, which is no "
-        "evidence against it. Three claims rest on no interval: accuracy falls step by step where no step goes up; "
-        "Known rows are fitted before Unknown ones, or after them, where they are in every seed; and what was read "
-        "more often is known better where the rank correlation is above 0.3, and not where it is at most that.",
+        "evidence against it. What the paper gives no interval for is compared in its direction only.",
         "Accuracy is closed-book exact match, greedy, in the training form. Categories are the base model's, of the "
         "exact estimator.",
         f"The paper's figures are those of {paper.SOURCE}, a model of another size on other facts: their direction can "

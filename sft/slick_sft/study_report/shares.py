@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from slick.statistics import Estimate
 from slick_reports import wording
 from slick_sft.study.jobs import CONVERGENCE, EARLY_STOP
-from slick_sft.study_report import paper
+from slick_sft.study_report import paper, trend
 from slick_sft.study_report.blocks import (
     Cell,
     Claim,
-    Finding,
     Picture,
     Section,
     Table,
@@ -157,7 +154,7 @@ def _claims(study: Study, mixes: dict[float, Variant], measured: Found) -> list[
             found(falls[TEST, ALL, CONVERGENCE], "fell"),
         ),
         _known(mixes, measured, falls[TEST, KNOWN_FACTS, CONVERGENCE], ends),
-        _steady(measured),
+        trend.claim(study, mixes),
     ]
     more = _more_at_convergence(study, first, last)
     claims.append(
@@ -189,19 +186,6 @@ def _known(mixes: dict[float, Variant], measured: Found, fall: Estimate | None, 
         apart = not first.interval.overlaps(last.interval)
         told += f"; the intervals are {'apart' if apart else 'not apart'}"
     return Claim(f"At CONVERGENCE, accuracy on Known facts falls {ends}.", "not given", told, found(fall, "fell"))
-
-
-def _steady(measured: Found) -> Claim:
-    values = [e.value for e in measured[TEST][CONVERGENCE][KNOWN_FACTS].values() if e]
-    rises = sum(b > a for a, b in pairwise(values))
-    told = " → ".join(wording.percent(value) for value in values)
-    finding = Finding.AGREES if not rises and len(values) > 1 else Finding.OPEN
-    return Claim(
-        "The more rows are Unknown, the lower the accuracy at CONVERGENCE, step by step.",
-        "42.6 → 42.2 → 41.2 → 38.8 → 36.5 → 31.7 → 25.8",
-        f"Known facts: {told}" + (f"; {rises} of {len(values) - 1} steps go up" if rises else ""),
-        finding,
-    )
 
 
 def _more_at_convergence(study: Study, first: Variant, last: Variant) -> Estimate | None:

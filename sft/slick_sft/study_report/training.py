@@ -9,9 +9,21 @@ from slick.knowledge import KNOWN, Category
 from slick_reports import wording
 from slick_sft.dynamics import TRAIN
 from slick_sft.study_report import paper
-from slick_sft.study_report.blocks import Cell, Claim, Finding, Picture, Section, Table, missing, plain_percent, row
+from slick_sft.study_report.blocks import (
+    Cell,
+    Claim,
+    Picture,
+    Section,
+    Table,
+    found,
+    listed,
+    missing,
+    plain_percent,
+    row,
+)
 from slick_sft.study_report.data import Arm, Study, Variant, share_name
 from slick_sft.study_report.pictures import Dot, Line, lines_chart
+from slick_sft.study_report.waiting import sooner, wait_of
 
 ID, TITLE = "training", "Known rows are fitted before Unknown ones"
 _GROUPS = {"Known": KNOWN, "Unknown": (Category.UNKNOWN,)}
@@ -38,6 +50,9 @@ def section(study: Study) -> Section:
     text = (
         "A row is fitted when the model answers its question rightly (greedily, in the training form). Shares are "
         "means over seeds, with the lowest and the highest seed in brackets.",
+        "Which rows come first is told by how long a row that the base model had wrong stays wrong, on average, the "
+        "last epoch at most. The interval is over seeds, each with rows of its own, and never narrower than the rows' "
+        "own noise.",
     )
     data = {share_name(share): curves[share] for share in mixes}
     return Section(
@@ -84,24 +99,35 @@ def half_fitted(study: Study, arm: Arm, group: str) -> float | None:
 
 
 def _claim(study: Study, variant: Variant, share: float) -> Claim | None:
-    pairs = [tuple(half_fitted(study, arm, group) for group in _GROUPS) for arm in variant.arms]
-    if all(known is None and unknown is None for known, unknown in pairs):
+    waits = [[wait_of(study.dynamics(arm), of) for of in _GROUPS.values()] for arm in variant.arms]
+    pairs = [(known, unknown) for known, unknown in waits if known is not None and unknown is not None]
+    gap = sooner(pairs)
+    if gap is None:
         return None
-    # A half that is never reached lies behind the last epoch.
-    first = [known is not None and (unknown is None or known < unknown) for known, unknown in pairs]
-    last = [unknown is not None and (known is None or unknown < known) for known, unknown in pairs]
-    told = "; ".join(f"Known {_epoch(known)}, Unknown {_epoch(unknown)}" for known, unknown in pairs)
-    finding = Finding.AGREES if all(first) else Finding.DIFFERS if all(last) else Finding.OPEN
+    means = [sum(wait.epochs for wait in side) / len(pairs) for side in zip(*pairs, strict=True)]
+    halves = [[_epoch(half_fitted(study, arm, group)) for arm in variant.arms] for group in _GROUPS]
+    limits = f"{_number(gap.interval.low)} to {_number(gap.interval.high)}" if gap.interval else wording.UNDEFINED
+    told = (
+        f"a row that the base model had wrong stays wrong for {_number(means[0])} epochs if Known and "
+        f"{_number(means[1])} if Unknown, {_number(gap.value)} more ({limits}); half of them are fitted at epoch "
+        f"{listed(halves[0])} and {listed(halves[1])}, by seed"
+    )
     return Claim(
         f"At {share_name(share)} Unknown, Known rows are fitted before Unknown ones.",
         "at 50 %: 59 % of Known and 1 % of Unknown at epoch 1, 93 % and 55 % at epoch 20",
-        f"epoch at which half of what the base model had wrong is fitted, by seed: {told}",
-        finding,
+        told,
+        found(gap, "rose"),
     )
 
 
 def _epoch(value: float | None) -> str:
-    return "never" if value is None else f"{value:.1f}"
+    return "never" if value is None else _number(value)
+
+
+def _number(value: float) -> str:
+    """Epochs; a little of one never becomes 0, and a minus is one."""
+    told = f"{value:.1f}" if abs(value) >= 0.05 or value == 0 else f"{value:.1g}"
+    return told.replace("-", "−")
 
 
 def _picture(curves: dict[str, Fitted], share: float) -> Picture:

@@ -59,7 +59,12 @@ def cell(section: Section, table: int, row: str, column: str) -> str:
 def test_accuracy_falls_as_the_share_rises(study: Study) -> None:
     """All, Known and foreign facts fall, most at CONVERGENCE; the paper's figures stand beside."""
     section = shares.section(study)
-    for words in (["At CONVERGENCE, accuracy falls"], ["on Known facts falls"], ["step by step"], ["never trained on"]):
+    for words in (
+        ["At CONVERGENCE, accuracy falls"],
+        ["on Known facts falls"],
+        ["The more rows"],
+        ["never trained on"],
+    ):
         assert finding(section, *words) is AGREES
     assert finding(section, "cost less at EARLY_STOP") is AGREES
     assert cell(section, 0, "50 %", "paper") == "43.0"
@@ -75,7 +80,7 @@ def test_what_goes_the_other_way_is_said_to_differ(helped: Study) -> None:
     """Where Unknown rows help, the report says that the paper's direction is not ours."""
     section = shares.section(helped)
     assert finding(section, "At CONVERGENCE, accuracy falls") is DIFFERS
-    assert finding(section, "step by step") is OPEN
+    assert finding(section, "The more rows are Unknown") is DIFFERS
     assert finding(controls.section(helped), "the control with as many steps") is DIFFERS
 
 
@@ -94,12 +99,12 @@ def test_the_control_beats_d(study: Study) -> None:
 
 
 def test_known_rows_are_fitted_first(study: Study) -> None:
-    """The epoch of the half by seed, and the paper's curve at the epochs it gives."""
+    """How long a row stays wrong, the epoch of the half by seed, and the paper's curve at the epochs it gives."""
     section = training.section(study)
     assert finding(section, "At 50 %") is AGREES
     assert cell(section, 0, "1", "paper") == "59.0"
     assert cell(section, 0, "2", "paper") == "–"
-    assert "Known 0.7, Unknown 2.7" in section.claims[0].here
+    assert "are fitted at epoch 0.7, 0.7 and 2.7, 2.7, by seed" in section.claims[0].here
 
 
 @pytest.mark.parametrize(
@@ -114,24 +119,6 @@ def test_the_half_is_interpolated(
     assert training.half_fitted(study, study.variants["unknown-50"].arms[0], "Known") == (
         expected and pytest.approx(expected)
     )
-
-
-@pytest.mark.parametrize(
-    ("known", "unknown", "expected"),
-    [
-        ([1.0, 1.0], [0.0, 0.6], AGREES),
-        ([1.0, 1.0], [0.0, 0.1], AGREES),
-        ([1.0, 0.9], [1.0, 1.0], OPEN),
-        ([0.0, 0.1], [0.0, 0.6], DIFFERS),
-    ],
-)
-def test_what_was_right_before_is_fitted_at_once(
-    monkeypatch: pytest.MonkeyPatch, study: Study, known: list[float], unknown: list[float], expected: Finding
-) -> None:
-    """Known rows that the base model answers rightly are fitted first, not never."""
-    curves = {"Known": known, "Unknown": unknown}
-    monkeypatch.setattr(training, "_by_epoch", lambda _, __, group: dict(enumerate(map(float, curves[group]))))
-    assert finding(training.section(study), "At 50 %") is expected
 
 
 def test_the_linear_model_finds_what_unknown_rows_cost(study: Study) -> None:
@@ -258,7 +245,7 @@ def exposed(whole: Path, tmp_path: Path) -> Study:
 def test_an_organisms_exposures_are_set_beside_its_categories(exposed: Study) -> None:
     """A row an exposure, a correlation of 1 where more reading is better knowledge, a bar each."""
     section = exposure.section(exposed)
-    assert section.data["rank_correlation"] == pytest.approx(1.0)
+    assert section.data["rank_correlation"].value == pytest.approx(1.0)
     assert [row[0].text for row in section.tables[0].rows] == ["0", "2", "3", "32"]
     assert cell(section, 0, "32", "HighlyKnown") == "100.0"
     assert section.claims[0].finding is AGREES
