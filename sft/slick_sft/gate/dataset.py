@@ -100,8 +100,7 @@ def leaked(rows: Sequence[Examined], held_out: Sequence[Fact]) -> frozenset[str]
     asked: set[str] = set()
     for row in rows:
         if row.reason is not Reason.SILENT:
-            asked |= {question_key(line) for line in (row.exchange.user, row.asked, *row.exchange.user.splitlines())}
-    asked.discard("")
+            asked |= row.keys
     return frozenset(fact.id for fact in held_out if question_key(fact.question) in asked)
 
 

@@ -19,14 +19,15 @@ def annotate(report: Report, limit: int = LIMIT) -> Iterator[str]:
     for finding in chosen:
         row = report.rows[finding.row]
         line = row.row.line
-        message = finding.message if line else f"row {row.row.number}: {finding.message}"
+        message = f"turn {row.turn}: {finding.message}" if row.turn else finding.message
+        message = message if line else f"row {row.row.number}: {message}"
         yield command(
             _COMMANDS[finding.rule.level], message, file=report.path(row.source), line=line, title=finding.rule.title
         )
     if left := len(report.findings) - len(chosen):
         yield command("notice", f"{left} more findings are not shown here", title="slick lint")
     for reason, n in report.not_probed.items():
-        yield command("notice", f"{n} of {len(report.rows)} rows were not probed: {reason}", title="slick lint")
+        yield command("notice", f"{n} of {report.counted} were not probed: {reason}", title="slick lint")
 
 
 def command(name: str, message: str, *, file: str = "", line: int | None = None, title: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -87,7 +87,7 @@ def lint(
     fix_rule: Annotated[
         list[RuleName], typer.Option(help="Rows that break this rule are changed by --fix; repeatable.")
     ] = [RuleName.UNKNOWN],  # noqa: B006  typer copies it
-    fix_weight: Annotated[float, typer.Option(help="The weight that --fix weight gives.", min=0.0)] = 0.0,
+    fix_weight: Annotated[float, typer.Option(help="The weight that --fix weight gives.")] = 0.0,
     fix_out: Annotated[
         Path | None, typer.Option(help="Where --fix writes; NAME.fixed.SUFFIX beside the dataset if not given.")
     ] = None,
@@ -125,6 +125,7 @@ def lint(
     from slick_sft.held_out import read_held_out
     from slick_sft.lint import fix as fixing
     from slick_sft.lint.findings import Level
+    from slick_sft.lint.places import check_outputs
     from slick_sft.lint.run import Wish, prepare
     from slick_sft.lint.run import lint as run_lint
     from slick_sft.lint.sarif import as_sarif
@@ -133,6 +134,10 @@ def lint(
         raise InputError("--fix with --limit would leave rows that were not probed; leave --limit out")
     if fix_out and not fix:
         raise InputError("--fix-out: nothing is written without --fix")
+    fixing.check_weight(fix_weight)
+    outputs = {"--json": json, "--sarif": sarif, "--out": out}
+    read = {"a source of held-out facts": held_out, "the source of exemplars": [exemplars]}
+    check_outputs(outputs, {"the dataset": datasets, **read}, what="the findings")
     protocol = Sampled(n_exemplar_sets, n_exemplars, n_samples, max_gen_toks=max_gen_toks, n_before=0).check()
     wish = Wish(
         datasets,
@@ -145,9 +150,8 @@ def lint(
         [fact for source in held_out for fact in read_held_out(source)],
     )
     ready = prepare(wish)
-    for path in (json, sarif):
-        _check_output(path, datasets)
     targets = fixing.targets(ready.sources, fix_out) if fix else {}
+    check_outputs({**outputs, **fixing.written(targets)}, {}, what="the findings")
     with (
         _directory(out) as run_directory,
         o.remembering_backend(
@@ -162,23 +166,13 @@ def lint(
         write_json(json, report.as_dict())
     if sarif:
         write_json(sarif, as_sarif(report))
-    fixed = []
-    if fix:
-        how = fixing.Fix(fix)
-        fixed = fixing.write_fixed(report, how, targets, rules=[str(rule) for rule in fix_rule], weight=fix_weight)
     _print(report, rows, annotations)
-    for done in fixed:
-        print(visible(f"{done.out}: {done.changed} rows changed; {done.sidecar} says which"))
+    if fix:
+        how, broken = fixing.Fix(fix), [str(rule) for rule in fix_rule]
+        for done in fixing.write_fixed(report, how, targets, rules=broken, weight=fix_weight):
+            print(visible(f"{done.out}: {done.changed} rows changed; {done.sidecar} says which"))
     if report.failing(None if fail_on is FailOn.NEVER else Level(fail_on)):
         raise typer.Exit(EXIT_QUALITY)
-
-
-def _check_output(path: Path | None, datasets: Sequence[Path]) -> None:
-    """Raise InputError where a file of findings would take a dataset's place."""
-    from slick.errors import InputError
-
-    if path is not None and path.resolve() in {dataset.resolve() for dataset in datasets}:
-        raise InputError(f"{path}: is the dataset itself; give the findings another file")
 
 
 @contextmanager

@@ -24,10 +24,15 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Relabel:
-    """The row answers something else."""
+    """The row answers something else, once or several times. places: none overlaps another."""
 
-    place: Place
+    places: tuple[Place, ...]
     answer: str
+
+    @property
+    def from_the_end(self) -> list[Place]:
+        """The last place of a string first, so that changing it moves none of the others."""
+        return sorted(self.places, key=lambda place: -place.start)
 
 
 @dataclass(frozen=True, slots=True)

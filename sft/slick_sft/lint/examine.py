@@ -30,7 +30,7 @@ POOL = 100
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A row and the fact that it states; reason says why there is none to probe.
+    """An exchange of a row and the fact that it states; reason says why there is none to probe.
 
     fact: also where it is not probed but could be (for --limit). asked: the question where there is one, whatever
     its answer.
@@ -44,8 +44,21 @@ class Examined:
     asked: str = ""
 
     @property
+    def turn(self) -> int | None:
+        """Which of its row's exchanges it is, from 1; None where it is the only one."""
+        return self.exchange.turn
+
+    @property
     def where(self) -> str:
-        return self.source.where(self.row)
+        return self.source.where(self.row) + (f" turn {self.turn}" if self.turn else "")
+
+    @property
+    def keys(self) -> set[str]:
+        """What it asks, as `question_key` has it: all of it and each line; of a text without turns, its lines."""
+        texts = (self.exchange.user, self.asked, *self.exchange.user.splitlines())
+        if not self.exchange.user and isinstance(self.exchange.completion, str):
+            texts = (self.asked, *self.exchange.completion.splitlines())
+        return {question_key(text) for text in texts if text.strip()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +70,7 @@ class Probed:
 
 
 def read_datasets(paths: Sequence[Path], relation_column: str = "") -> tuple[list[Source], list[Examined]]:
-    """All rows of all datasets, and the fact that each states.
+    """All exchanges of all rows of all datasets, and the fact that each states.
 
     Raises InputError with every malformed row of every file, for datasets without rows, and where no row states a
     fact that could be probed.
@@ -74,7 +87,7 @@ def read_datasets(paths: Sequence[Path], relation_column: str = "") -> tuple[lis
                 continue
             if not found:
                 mistakes.add(f"{path}: no rows; expected at least one")
-            rows += [(source, row, exchange) for row, exchange in zip(source.rows, found, strict=True)]
+            rows += [(source, row, of) for row, exchanged in zip(source.rows, found, strict=True) for of in exchanged]
     if relation_column:
         _check_column(relation_column, rows)
     return sources, _examined(rows, relation_column)
@@ -206,15 +219,21 @@ def check_probeable(rows: Sequence[Examined]) -> None:
     """Raise InputError where no row states a fact that can be probed, with the reasons."""
     if any(row.fact and not row.reason for row in rows):
         return
+    unit = unit_of(rows)
     counts: defaultdict[Reason, int] = defaultdict(int)
     for row in rows:
         if row.reason:
             counts[row.reason] += 1
-    listed = "\n".join(f"  {n} rows: {reason}" for reason, n in counts.items())
+    listed = "\n".join(f"  {n} {unit}: {reason}" for reason, n in counts.items())
     raise InputError(
-        f"no row of {len(rows)} states a short fact that could be probed:\n{listed}\n"
+        f"no {unit.removesuffix('s')} of {len(rows)} states a short fact that could be probed:\n{listed}\n"
         "nothing can be said of what this dataset would teach; lint looks for a short question and a short answer"
     )
+
+
+def unit_of(rows: Sequence[Examined]) -> str:
+    """What is counted: rows or, where any has several exchanges, their turns."""
+    return "turns" if any(row.turn for row in rows) else "rows"
 
 
 def _in_relation(row: Examined, relation: str) -> Examined:

@@ -173,9 +173,8 @@ def _leaks(rows: Sequence[Examined], held_out: Sequence[Fact]) -> Iterable[Findi
     for i, row in enumerate(rows):
         if row.reason is Reason.SILENT:
             continue
-        # Also rows that are not probed: whole turns and each line of them.
-        said = {question_key(line) for line in (row.exchange.user, row.asked, *row.exchange.user.splitlines())}
-        leaked = next((questions[key] for key in sorted(said) if key in questions), None)
+        # Also rows that are not probed.
+        leaked = next((questions[key] for key in sorted(row.keys) if key in questions), None)
         if leaked is not None:
             yield Finding(LEAK, i, f"asks the held-out question {quoted(leaked.question)}")
         elif row.fact and (fact := subjects.get(row.fact.subject)) is not None:

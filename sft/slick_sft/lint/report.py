@@ -13,13 +13,14 @@ from typing import Any
 from slick.facts import Fact, by_relation
 from slick.knowledge import CATEGORIES, Category, Knowledge, category_counts, expected_shares
 from slick_reports.text import without_surrogates
-from slick_sft.lint.examine import Examined
+from slick_sft.lint.examine import Examined, unit_of
 from slick_sft.lint.findings import Finding, Level
 from slick_sft.lint.prediction import Prediction
 from slick_sft.lint.short_facts import Reason
 from slick_sft.lint.sources import Source
 
-SCHEMA = 1
+# 2: one entry of `rows` an exchange, of which a row may have several.
+SCHEMA = 2
 KIND = "slick lint"
 
 
@@ -34,7 +35,8 @@ class RelationShare:
 
 @dataclass(frozen=True)
 class Report:
-    """rows: all of them, in their order. knowledge: by fact id, of those probed. base: what paths are shown from."""
+    """rows: every exchange of every row, in their order. knowledge: by fact id, of those probed. base: what paths are
+    shown from."""
 
     sources: Sequence[Source]
     rows: Sequence[Examined]
@@ -45,6 +47,22 @@ class Report:
     settings: Mapping[str, Any]
     base: Path
     notes: Sequence[str] = field(default=())
+
+    @property
+    def unit(self) -> str:
+        """What `rows` are: see `unit_of`."""
+        return unit_of(self.rows)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the datasets; there may be more exchanges."""
+        return sum(len(source.rows) for source in self.sources)
+
+    @property
+    def counted(self) -> str:
+        """How many there are of what is examined, in words."""
+        inside = f" in {self.n_rows:,} rows" if self.unit != "rows" else ""
+        return f"{len(self.rows)} {self.unit}{inside}"
 
     @cached_property
     def of_rows(self) -> list[Knowledge]:
@@ -100,9 +118,9 @@ class Report:
         )
 
     def where(self, row: Examined) -> str:
-        """File and line, or row number."""
-        path = self.path(row.source)
-        return f"{path}:{row.row.line}" if row.row.line else f"{path} row {row.row.number}"
+        """File and line, or row number, and which of its turns."""
+        path, turn = self.path(row.source), f" turn {row.turn}" if row.turn else ""
+        return f"{path}:{row.row.line}{turn}" if row.row.line else f"{path} row {row.row.number}{turn}"
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON document. Fractions stay fractions; what was not measured is null."""
@@ -119,7 +137,8 @@ class Report:
             "model": dict(self.model),
             "settings": dict(self.settings),
             "summary": {
-                "rows": len(self.rows),
+                "rows": self.n_rows,
+                "exchanges": len(self.rows),
                 "probed": len(self.of_rows),
                 "facts": len(self.knowledge),
                 "categories": {str(c): n for c, n in self.categories.items()},
@@ -148,7 +167,8 @@ class Report:
         return dict(_plain(document))
 
     def _location(self, row: Examined) -> dict[str, Any]:
-        return {"path": self.path(row.source), "line": row.row.line, "row": row.row.number}
+        place: dict[str, Any] = {"path": self.path(row.source), "line": row.row.line, "row": row.row.number}
+        return place | ({"turn": row.turn} if row.turn else {})
 
     def _row(self, row: Examined, rules: Sequence[str]) -> dict[str, Any]:
         k = self.known(row)

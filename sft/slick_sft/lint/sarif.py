@@ -28,7 +28,7 @@ def as_sarif(report: Report) -> dict[str, Any]:
         mark = _fingerprint(report, finding)
         seen[mark] += 1
         results.append(_result(report, finding, f"{mark}:{seen[mark]}"))
-    said = [f"{n} rows were not probed: {reason}" for reason, n in report.not_probed.items()]
+    said = [f"{n} {report.unit} were not probed: {reason}" for reason, n in report.not_probed.items()]
     if left := len(report.findings) - len(chosen):
         said.append(f"{left} more findings are left out here; --json has all of them")
     return {
@@ -76,16 +76,20 @@ def _result(report: Report, finding: Finding, mark: str) -> dict[str, Any]:
         "message": {"text": _said(finding.message)},
         "locations": [_location(report, row)],
         "partialFingerprints": {"slickLint/v1": mark},
-        "properties": {"row": row.row.number},
+        "properties": {"row": row.row.number, **({"turn": row.turn} if row.turn else {})},
     }
     if (k := report.known(row)) is not None:
         result["properties"] |= {"category": str(k.category), "pCorrectGreedy": k.p_greedy}
     if finding.related:
         result["relatedLocations"] = [
-            {"id": i, "message": {"text": f"row {report.rows[j].row.number}"}, **_location(report, report.rows[j])}
+            {"id": i, "message": {"text": _place(report.rows[j])}, **_location(report, report.rows[j])}
             for i, j in enumerate(finding.related, 1)
         ]
     return result
+
+
+def _place(row: Examined) -> str:
+    return f"row {row.row.number}" + (f" turn {row.turn}" if row.turn else "")
 
 
 def _location(report: Report, row: Examined) -> dict[str, Any]:

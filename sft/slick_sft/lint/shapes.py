@@ -1,4 +1,4 @@
-"""The forms in which people keep rows to fine-tune on, and where the last exchange of each stands.
+"""The forms in which people keep rows to fine-tune on, and where each exchange of a row stands.
 
 messages              messages: [{role, content}, …]                        TRL, OpenAI
 ShareGPT              conversations: [{from, value}, …]                     also under `conversation`
@@ -9,15 +9,15 @@ question/answer       question, and answer (a text) or answers (a list)
 text                  one text: ChatML, or labelled "Q:"/"A:", "### Instruction:"/"### Response:", …,
                       or a question on a line of its own and the answer on the next, last one
 
-A row is of the first of these that its columns make. All rows of a file are of one form.
+A row is of the first of these that its columns make. All rows of a file are of one form. Conversations may hold several
+exchanges, each of which is trained on.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -26,6 +26,7 @@ from slick.prompts import Message
 from slick.rows import shown
 from slick_sft.lint.edits import WEIGHT, Place
 from slick_sft.lint.sources import Source
+from slick_sft.lint.turns import ASSISTANT, ROLES, USER, turns_of
 
 # Every column that a form, or a fact's relation, may stand in.
 COLUMNS = (
@@ -52,13 +53,18 @@ EXPECTED = (
 )
 
 
+# (role, text) of a message.
+Said = tuple[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What the user last says, and the answer that the model is to learn.
+    """What the user says, and the answer that the model is to learn.
 
-    answers: all that are accepted, the first being the one that is trained on; none where the row ends without one.
-    place: where the answer stands. context: whether the user has said, or been told, something before.
-    prompt and completion: what is trained on, as texts or as messages, as TRL takes them.
+    answers: all that are accepted, the first being the one that is trained on; none where the user has the last word.
+    place: where the answer stands. prompt and completion: what is trained on, as texts or as messages, as TRL takes
+    them. context: whether the user has said, or been told, something before; earlier: what, but for system messages;
+    between: whether anything stands between question and answer. turn: from 1, where the row has several exchanges.
     """
 
     form: Form
@@ -68,6 +74,9 @@ class Exchange:
     prompt: str | list[Message]
     completion: str | list[Message]
     context: bool = False
+    earlier: tuple[Said, ...] = ()
+    between: bool = False
+    turn: int | None = None
 
     @property
     def answer(self) -> str:
@@ -78,24 +87,21 @@ class NotARowError(Exception):
     """Why a row cannot be read; the message says what was found and expected."""
 
 
-_USER = ("user", "human")
-_ASSISTANT = ("assistant", "gpt", "chatgpt", "bot", "model")
 _MESSAGE = "a message with role and content, or from and value"
-_ROLES = dict.fromkeys(_USER, "user") | dict.fromkeys(_ASSISTANT, "assistant")
 
 
-def exchanges(source: Source, mistakes: Mistakes) -> list[Exchange]:
-    """The exchange of every row; what is wrong with a row, or with their forms together, goes to `mistakes`."""
-    found: list[Exchange] = []
+def exchanges(source: Source, mistakes: Mistakes) -> list[tuple[Exchange, ...]]:
+    """The exchanges of every row; what is wrong with a row, or with their forms together, goes to `mistakes`."""
+    found: list[tuple[Exchange, ...]] = []
     firsts: defaultdict[Form, list[str]] = defaultdict(list)
     for row in source.rows:
         try:
-            exchange = read_exchange(row.cells)
+            of_row = read_exchanges(row.cells)
         except NotARowError as problem:
             mistakes.add(f"{source.where(row)}: {problem}")
             continue
-        found.append(exchange)
-        firsts[exchange.form].append(source.where(row))
+        found.append(of_row)
+        firsts[of_row[0].form].append(source.where(row))
     if len(firsts) > 1:
         listed = ", ".join(f"{len(places)} of the form {form} (first {places[0]})" for form, places in firsts.items())
         mistakes.add(f"{source.path}: rows of several forms: {listed}; give each form a file of its own")
@@ -104,6 +110,16 @@ def exchanges(source: Source, mistakes: Mistakes) -> list[Exchange]:
 
 def read_exchange(cells: Mapping[str, Any]) -> Exchange:
     """The last exchange of a row. Raises NotARowError."""
+    return read_exchanges(cells)[-1]
+
+
+def read_exchanges(cells: Mapping[str, Any]) -> tuple[Exchange, ...]:
+    """The exchanges of a row in their order, at least one. Raises NotARowError."""
+    found = _exchanges(cells)
+    return found if len(found) == 1 else tuple(replace(of, turn=i) for i, of in enumerate(found, 1))
+
+
+def _exchanges(cells: Mapping[str, Any]) -> tuple[Exchange, ...]:
     given = {name for name, value in cells.items() if value is not None}
     for name in ("messages", "conversations", "conversation"):
         if name in given:
@@ -112,39 +128,55 @@ def read_exchange(cells: Mapping[str, Any]) -> Exchange:
         return _prompt(cells["prompt"], cells["completion"])
     output = "output" if "output" in given else "response"
     if {"instruction", output} <= given:
-        return _alpaca(cells, output)
+        return (_alpaca(cells, output),)
     if "question" in given and given & {"answer", "answers"}:
-        return _question(cells)
+        return (_question(cells),)
     if "text" in given:
         return _text(_string(cells["text"], "text"))
     names = ", ".join(shown(name) for name in sorted(map(str, given))[:8]) or "none"
     raise NotARowError(f"found the columns {names}; expected {EXPECTED}")
 
 
-def _chat(value: Any, name: str) -> Exchange:
+def _chat(value: Any, name: str) -> tuple[Exchange, ...]:
     turns = [_turn(message, f"{name}[{i}]") for i, message in enumerate(_messages(value, name))]
     sharegpt = _is_sharegpt(value[0])
-    last = len(turns) - 1
-    answered = turns[last][0] == "assistant"
-    asked = [i for i, (role, _) in enumerate(turns[: last if answered else last + 1]) if role == "user"]
-    prompt = [{"role": role, "content": text} for role, text in (turns[:last] if answered else turns)]
-    answer = turns[last][1] if answered else ""
-    return Exchange(
-        Form.SHAREGPT if sharegpt else Form.MESSAGES,
-        turns[asked[-1]][1] if asked else "",
-        (answer.strip(),) if answered else (),
-        _place((name, last, "value" if sharegpt else "content"), answer) if answered else None,
-        prompt,
-        [{"role": "assistant", "content": answer}] if answered else [],
-        context=_has_context(turns, asked, last - 1),
-    )
+    content = "value" if sharegpt else "content"
+    places = [_place((name, i, content), text) for i, (_, text) in enumerate(turns)]
+    return _of_turns(Form.SHAREGPT if sharegpt else Form.MESSAGES, turns, places, 0)
 
 
-def _has_context(turns: Sequence[tuple[str, object]], asked: Sequence[int], before_answer: int) -> bool:
-    """Whether a question has other turns before it, or before its answer. A system message only sets a tone."""
+def _of_turns(form: Form, turns: Sequence[Said], places: Sequence[Place], learnt: int) -> tuple[Exchange, ...]:
+    """One exchange for every answer from the message `learnt` on, and one for a user who has the last word.
+
+    An answer that nothing stands before answers nothing, where there are others.
+    """
+    answers = [i for i, (role, _) in enumerate(turns) if role == ASSISTANT and i >= learnt]
+    answers = [i for i in answers if i] or answers
+    found = [_answered(form, turns, places[i], i) for i in answers]
+    if not answers or answers[-1] < len(turns) - 1:
+        asked, context, earlier, between = _before(turns, len(turns))
+        prompt = [{"role": role, "content": text} for role, text in turns]
+        found.append(Exchange(form, asked, (), None, prompt, [], context, earlier, between))
+    return tuple(found)
+
+
+def _answered(form: Form, turns: Sequence[Said], place: Place, i: int) -> Exchange:
+    asked, context, earlier, between = _before(turns, i)
+    prompt = [{"role": role, "content": text} for role, text in turns[:i]]
+    answer = turns[i][1]
+    completion = [{"role": ASSISTANT, "content": answer}]
+    return Exchange(form, asked, (answer.strip(),), place, prompt, completion, context, earlier, between)
+
+
+def _before(turns: Sequence[Said], end: int) -> tuple[str, bool, tuple[Said, ...], bool]:
+    """(what the user last says, `context`, `earlier`, `between`) of what stands before the message `end`."""
+    asked = [i for i, (role, _) in enumerate(turns[:end]) if role == USER]
     if not asked:
-        return False
-    return asked[-1] != before_answer or any(role != "system" for role, _ in turns[: asked[-1]])
+        return "", False, (), False
+    # A system message only sets a tone.
+    earlier = tuple(said for said in turns[: asked[-1]] if said[0] != "system")
+    between = asked[-1] != end - 1
+    return turns[asked[-1]][1], between or bool(earlier), earlier, between
 
 
 def _messages(value: Any, name: str) -> Sequence[Any]:
@@ -157,7 +189,7 @@ def _messages(value: Any, name: str) -> Sequence[Any]:
     return value
 
 
-def _turn(message: Any, where: str) -> tuple[str, str]:
+def _turn(message: Any, where: str) -> Said:
     """(role, text) of a message in either way of writing it."""
     if not isinstance(message, dict):
         raise NotARowError(f"{where}: found {shown(message)}, expected {_MESSAGE}")
@@ -167,8 +199,8 @@ def _turn(message: Any, where: str) -> tuple[str, str]:
         raise NotARowError(f"{where}: found the role {shown(role)}, expected a text such as 'user' or 'assistant'")
     # A call of a tool has no text; a picture is no text.
     if text is None or isinstance(text, list):
-        return _ROLES.get(role.lower(), role) + " without text", ""
-    return _ROLES.get(role.lower(), role), _string(text, f"{where}.{'value' if sharegpt else 'content'}")
+        return ROLES.get(role.lower(), role) + " without text", ""
+    return ROLES.get(role.lower(), role), _string(text, f"{where}.{'value' if sharegpt else 'content'}")
 
 
 def _is_sharegpt(message: Mapping[str, Any]) -> bool:
@@ -176,31 +208,23 @@ def _is_sharegpt(message: Mapping[str, Any]) -> bool:
     return message.get("from") is not None
 
 
-def _prompt(prompt: Any, completion: Any) -> Exchange:
+def _prompt(prompt: Any, completion: Any) -> tuple[Exchange, ...]:
     if isinstance(prompt, list) and isinstance(completion, list):
         _messages(prompt, "prompt"), _messages(completion, "completion")
         before = [_turn(message, f"prompt[{i}]") for i, message in enumerate(prompt)]
         after = [_turn(message, f"completion[{i}]") for i, message in enumerate(completion)]
-        asked = [i for i, (role, _) in enumerate(before) if role == "user"]
-        answered = len(after) == 1 and after[0][0] == "assistant"
         content = "value" if _is_sharegpt(completion[0]) else "content"
-        return Exchange(
-            Form.CHAT_PROMPT,
-            before[asked[-1]][1] if asked else "",
-            (after[0][1].strip(),) if answered else (),
-            _place(("completion", 0, content), after[0][1]) if answered else None,
-            [{"role": role, "content": text} for role, text in before],
-            [{"role": role, "content": text} for role, text in after],
-            context=_has_context(before, asked, len(before) - 1),
-        )
+        # No loss is taken from a prompt, so that nothing of it has a place.
+        places = [Place(("prompt", i)) for i in range(len(before))]
+        places += [_place(("completion", i, content), text) for i, (_, text) in enumerate(after)]
+        return _of_turns(Form.CHAT_PROMPT, [*before, *after], places, len(before))
     if isinstance(prompt, list) or isinstance(completion, list):
         raise NotARowError(
             "prompt and completion: found a list and a text, expected two texts or two lists of messages"
         )
     asked_text, answer = _string(prompt, "prompt"), _string(completion, "completion")
-    return Exchange(
-        Form.PROMPT, asked_text.strip(), (answer.strip(),), _place(("completion",), answer), asked_text, answer
-    )
+    place = _place(("completion",), answer)
+    return (Exchange(Form.PROMPT, asked_text.strip(), (answer.strip(),), place, asked_text, answer),)
 
 
 def _alpaca(cells: Mapping[str, Any], output: str) -> Exchange:
@@ -228,55 +252,30 @@ def _question(cells: Mapping[str, Any]) -> Exchange:
     return Exchange(Form.QUESTION, question.strip(), answers, place, f"{question}\n", answers[0])
 
 
-_CHATML = re.compile(r"<\|im_start\|>[ ]*(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
-_LABELLED = re.compile(
-    r"(?:\A|\n)[ \t]*(?:###[ ]*|\*\*|<\|)?"
-    r"(?:(?P<user>Q|Question|Instruction|Human|User)|(?P<assistant>A|Answer|Response|Assistant|Output))"
-    r"[ ]*(?:\|>|:\*\*|\*\*:|:)[ \t]*\n?",
-    re.IGNORECASE,
-)
-_END = re.compile(r"(?:\s|</s>|<\|endoftext\|>|<\|eot_id\|>|<\|im_end\|>|<eos>|<\|end\|>)*\Z")
+def _text(text: str) -> tuple[Exchange, ...]:
+    turns = turns_of(text)
+    answers = [i for i, turn in enumerate(turns) if turn.role == ASSISTANT and i]
+    if not answers:
+        return (Exchange(Form.TEXT, "", (), None, "", text),)
+    said = [(turn.role, turn.of(text)) for turn in turns]
+    found = []
+    for i in answers:
+        start, end = turns[i].start, turns[i].end
+        stop = len(text) if i == len(turns) - 1 else turns[i].whole
+        place = Place(("text",), start, end)
+        asked, context, earlier, between = _before(said, i)
+        trained = text[:start], text[start:stop]
+        found.append(Exchange(Form.TEXT, asked, (text[start:end],), place, *trained, context, earlier, between))
+    if answers[-1] < len(turns) - 1:
+        asked, context, earlier, between = _before(said, len(turns))
+        found.append(Exchange(Form.TEXT, asked, (), None, text, "", context, earlier, between))
+    return tuple(found)
 
 
-def _text(text: str) -> Exchange:
-    turns = [(m.group(1).lower(), m.span(2)) for m in _CHATML.finditer(text)] or _labelled(text) or _two_lines(text)
-    if len(turns) < 2 or _ROLES.get(turns[-1][0]) != "assistant":
-        return Exchange(Form.TEXT, "", (), None, "", text)
-    start, end = turns[-1][1]
-    stop = _END.search(text, start, end)
-    place = _place(("text",), text[start : stop.start() if stop else end], start)
-    answer = text[place.start : place.end]
-    asked = [i for i, (role, _) in enumerate(turns) if _ROLES.get(role) == "user"]
-    user = text[slice(*turns[asked[-1]][1])].strip() if asked else ""
-    context = _has_context(turns, asked, len(turns) - 2)
-    return Exchange(Form.TEXT, user, (answer,), place, text[: place.start], text[place.start :], context)
-
-
-def _labelled(text: str) -> list[tuple[str, tuple[int, int]]]:
-    """The turns of a text in which each begins with a label."""
-    labels = list(_LABELLED.finditer(text))
-    if not labels:
-        return []
-    ends = [label.start() for label in labels[1:]] + [len(text)]
-    return [
-        ("user" if label.group("user") else "assistant", (label.end(), end))
-        for label, end in zip(labels, ends, strict=True)
-    ]
-
-
-def _two_lines(text: str) -> list[tuple[str, tuple[int, int]]]:
-    """A question and, on the next and last line, its answer."""
-    end = len(text.rstrip())
-    border = text.rfind("\n", 0, end)
-    if border < 0 or not text[:border].rstrip().endswith(("?", "？")):
-        return []
-    return [("user", (0, border)), ("assistant", (border + 1, len(text)))]
-
-
-def _place(path: tuple[str | int, ...], text: str, offset: int = 0) -> Place:
+def _place(path: tuple[str | int, ...], text: str) -> Place:
     """Where the answer stands in a string, without the white space around it."""
     stripped = text.strip()
-    start = offset + (text.find(stripped) if stripped else 0)
+    start = text.find(stripped) if stripped else 0
     return Place(path, start, start + len(stripped))
 
 

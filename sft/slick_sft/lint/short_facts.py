@@ -1,10 +1,11 @@
-"""Which rows state a short fact that a model can be probed for, and why the others do not.
+"""Which exchanges state a short fact that a model can be probed for, and why the others do not.
 
-A row does when the user's last turn is a short question and the answer is short:
+An exchange does when what the user says is a short question and the answer is short:
 - the question stands alone: on one line, of at most 200 characters, with a question mark at its end or an asking word
   at its beginning. Lines around it that many rows have alike ("Answer the following question.", "A:") are taken off,
   so that a model is probed by the question itself, whatever the form of the dataset;
-- it needs nothing else: no earlier turns, no input beside it;
+- it needs nothing else: no input beside it; behind earlier turns it names what it asks of, refers to nothing that was
+  said, and its answer was not said before;
 - the answer is one line of at most ten words and 100 characters, and no sentence;
 - the answer cannot be had by guessing (yes, no, a letter), and is none that says nothing ("I don't know").
 Everything else is counted, with the reason, and never taken for known.
@@ -20,6 +21,7 @@ from enum import StrEnum
 
 from slick.matching import is_abstention, normalize
 from slick_sft.lint.shapes import Exchange
+from slick_sft.lint.turns import ASSISTANT
 
 QUESTION_CHARACTERS = 200
 ANSWER_CHARACTERS = 100
@@ -33,6 +35,12 @@ _ASKING = re.compile(
     re.IGNORECASE,
 )
 _LABEL = re.compile(r"^(?:###\s*)?(?:q|question|a|answer|instruction|input|response)\s*:\s*", re.IGNORECASE)
+# Words that speak of what was said before; in capitals they are names.
+_REFERS = re.compile(
+    r"\b(?:he|she|it|they|him|her|them|his|hers|its|their|theirs|this|that|these|those|there|then|such|same|else|also"
+    r"|other|others|another|former|latter|above|previous|aforementioned)\b"
+)
+_ABOUT = re.compile(r"(?:and\s+|but\s+)?(?:what|how)\s+about\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"[.!?]\s+\S")
 _VERB = re.compile(r"\s(?:is|are|was|were|has|have|had|does|did|can|could|will|would|should|may|might|must)\s")
 _LETTER = re.compile(r"\(?[a-hA-H][).:]?")
@@ -40,9 +48,9 @@ _GUESSED = frozenset({"yes", "no", "true", "false", "none", "both", "maybe", "co
 
 
 class Reason(StrEnum):
-    """Why a row was not probed."""
+    """Why an exchange was not probed."""
 
-    NO_ANSWER = "no answer by the model at its end"
+    NO_ANSWER = "no answer by the model"
     CONTEXT = "the question needs earlier turns or an input"
     NO_QUESTION = "no short question"
     FREE = "a long or free-form answer"
@@ -63,7 +71,7 @@ class ShortFact:
 
 
 def short_facts(exchanges: Iterable[Exchange]) -> list[ShortFact | Reason]:
-    """For each row the short fact that it states, or why it states none."""
+    """For each exchange the short fact that it states, or why it states none."""
     rows = list(exchanges)
     alike = lines_alike(exchange.user for exchange in rows)
     return [_short_fact(exchange, alike) for exchange in rows]
@@ -88,7 +96,7 @@ def _short_fact(exchange: Exchange, alike: Collection[str]) -> ShortFact | Reaso
     question = question_of(exchange.user, alike)
     if question is None:
         return Reason.NO_QUESTION
-    if exchange.context or question == "":
+    if question == "" or (exchange.context and not stands_alone(question, exchange)):
         return Reason.CONTEXT
     if any(is_abstention(answer) for answer in exchange.answers):
         return Reason.ABSTAINS
@@ -107,6 +115,24 @@ def question_of(user: str, alike: Collection[str] = ()) -> str | None:
         return None
     others = [line for line in lines if _LABEL.sub("", line) != questions[0]]
     return "" if any(line not in alike and _LABEL.sub("", line) for line in others) else questions[0]
+
+
+def stands_alone(question: str, exchange: Exchange) -> bool:
+    """Whether a question behind other turns can be asked without them.
+
+    It names something, refers to nothing, and nothing that was said at length or by the user holds its answer: an
+    answer that is read off is no fact of the model's.
+    """
+    if exchange.between or _ABOUT.match(question) or _REFERS.search(question) or not _names(question):
+        return False
+    told = [text for role, text in exchange.earlier if role != ASSISTANT or not is_short(text)]
+    keys = [key for answer in exchange.answers if (key := normalize(answer))]
+    return not any(f" {key} " in f" {normalize(text)} " for text in told for key in keys)
+
+
+def _names(question: str) -> bool:
+    """Whether a word behind the first is written as a name or a number is."""
+    return any(word[0].isupper() or word[0].isdigit() for word in re.findall(r"\w+", question)[1:] if word != "I")
 
 
 def is_question(line: str) -> bool:
@@ -138,6 +164,6 @@ def _written(answers: Iterable[str]) -> tuple[str, ...]:
 
 
 def reasons_counted(found: Iterable[ShortFact | Reason]) -> dict[Reason, int]:
-    """How many rows were not probed, by reason."""
+    """How many exchanges were not probed, by reason."""
     counts = Counter(item for item in found if isinstance(item, Reason))
     return {reason: counts[reason] for reason in Reason if counts[reason]}

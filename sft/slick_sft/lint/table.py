@@ -21,21 +21,20 @@ def print_report(report: Report, rows: int) -> None:
         counted.append((str(category), *(expected_share if by_samples else share)(shares[category], n)))
     flagged = sum(bool(k.flagged) for k in report.of_rows)
     counted.append(("flagged", *share(flagged / n, n)))
-    print(f"{n} of {len(report.rows)} rows state a short fact and were probed")
-    print_table("", _HEADER, counted)
-    print("WeaklyKnown and Unknown: expected rows; flagged: of which samples may well say the one or the other.")
+    print(f"{n} of {report.counted} state a short fact and were probed")
+    print_table("", ("", report.unit, "share", "90 % interval"), counted)
+    print(
+        f"WeaklyKnown and Unknown: expected {report.unit}; flagged: of which samples may well say the one or the other."
+    )
     if report.not_probed:
-        print(f"{len(report.rows) - n} rows were not probed; nothing is said of what the model knows of them")
-        print_table("", ("", "rows"), [(str(reason), f"{count}") for reason, count in report.not_probed.items()])
+        print(f"{len(report.rows) - n} {report.unit} were not probed; nothing is said of what the model knows of them")
+        print_table("", ("", report.unit), [(str(reason), f"{count}") for reason, count in report.not_probed.items()])
     _print_relations(report)
     _print_findings(report, rows)
     for change in report.prediction.changes:
         print(f"Prediction {change.at}: {100 * change.change:+.1f} ± {100 * change.error:.1f} points on known facts")
     if not report.prediction.changes:
         print(f"No prediction: {report.prediction.reason}.")
-
-
-_HEADER = ("", "rows", "share", "90 % interval")
 
 
 def _print_relations(report: Report) -> None:

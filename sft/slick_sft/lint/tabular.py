@@ -151,11 +151,12 @@ def _edited_table(table: Any, edits: Mapping[int, Edit]) -> Any:
     import pyarrow as pa
 
     relabelled = {i: edit for i, edit in edits.items() if isinstance(edit, Relabel)}
-    for name in sorted({str(edit.place.path[0]) for edit in relabelled.values()}):
+    for name in sorted({str(place.path[0]) for edit in relabelled.values() for place in edit.places}):
         values = table.column(name).to_pylist()
         for i, edit in relabelled.items():
-            if edit.place.path[0] == name:
-                values[i] = _relabelled(values[i], edit.place, edit.place.path[1:], edit.answer)
+            for place in edit.from_the_end:
+                if place.path[0] == name:
+                    values[i] = _relabelled(values[i], place, place.path[1:], edit.answer)
         table = _with_column(table, name, values)
     weights = {i: edit.weight for i, edit in edits.items() if isinstance(edit, Weigh)}
     if weights and WEIGHT in table.column_names:

@@ -12,7 +12,7 @@ from typing import Any
 from slick.errors import InputError, Mistakes
 from slick.rows import shown
 from slick_sft.lint import csv_text, json_text
-from slick_sft.lint.edits import WEIGHT, Drop, Edit, Place, Relabel, Weigh
+from slick_sft.lint.edits import WEIGHT, Drop, Edit, Relabel, Weigh
 from slick_sft.lint.sources import Row, Source
 
 _BOM = b"\xef\xbb\xbf"
@@ -104,13 +104,15 @@ class Csv(_Bytes):
         if adds_weight:
             whole += self.delimiter + (edit.shown if isinstance(edit, Weigh) else "1")
             return whole
-        name = edit.place.path[0] if isinstance(edit, Relabel) else WEIGHT
+        # A row of CSV has all its answers in one field.
+        name = edit.places[0].path[0] if isinstance(edit, Relabel) else WEIGHT
         start, end = record.fields[self.columns.index(str(name))]
         raw = self.text[start:end]
         if isinstance(edit, Relabel):
-            place = edit.place
-            assert place.end is not None
-            new = csv_text.with_part(raw, (place.start, place.end), edit.answer, self.delimiter)
+            new = raw
+            for place in edit.from_the_end:
+                assert place.end is not None
+                new = csv_text.with_part(new, (place.start, place.end), edit.answer, self.delimiter)
         else:
             assert isinstance(edit, Weigh)
             new = csv_text.write_field(edit.shown, self.delimiter, quoted=raw.startswith('"'))
@@ -207,10 +209,12 @@ def _edited_json(text: str, edit: Edit) -> str:
     if isinstance(edit, Weigh):
         return json_text.with_member(text, WEIGHT, edit.shown)
     assert isinstance(edit, Relabel)
-    place: Place = edit.place
-    if place.end is None:
-        return json_text.with_value(text, place.path, json.dumps([edit.answer]))
-    return json_text.with_part(text, place.path, (place.start, place.end), edit.answer)
+    for place in edit.from_the_end:
+        if place.end is None:
+            text = json_text.with_value(text, place.path, json.dumps([edit.answer]))
+        else:
+            text = json_text.with_part(text, place.path, (place.start, place.end), edit.answer)
+    return text
 
 
 def _with_lines(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, tuple[int, int]]]:

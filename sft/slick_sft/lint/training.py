@@ -11,20 +11,29 @@ from slick_sft.lint.examine import Examined
 
 
 def training_rows(rows: Sequence[Examined], silenced: Collection[int] = ()) -> list[dict[str, Any]]:
-    """The rows that have something to learn, with prompt, completion and weight; conversations as messages.
+    """The exchanges that have something to learn, with prompt, completion and weight; conversations as messages.
 
-    silenced: places in `rows` whose weight is 0, whatever their own. A row without an answer by the model is left out
-    whether it is silenced or not, so that two arms of one dataset have the same rows in the same order. The prompt of
-    a text is what stands before its answer; a text without question and answer is all completion.
+    A conversation of several answers gives as many rows: each answer is learnt behind all that stands before it, and
+    can be silenced by itself. silenced: places in `rows` whose weight is 0, whatever their own. An exchange without an
+    answer by the model is left out whether it is silenced or not, so that two arms of one dataset have the same rows
+    in the same order. The prompt of a text is what stands before its answer; a text without question and answer is all
+    completion.
     """
     found = []
     for i, row in enumerate(rows):
         prompt, completion = row.exchange.prompt, row.exchange.completion
-        learns = completion.strip() if isinstance(completion, str) else any(m["content"].strip() for m in completion)
-        if learns:
+        if learns(row):
             weight = 0.0 if i in silenced else _weight(row)
             found.append({"prompt": prompt, "completion": completion, "weight": weight})
     return found
+
+
+def learns(row: Examined) -> bool:
+    """Whether there is an answer to learn, and something that it answers."""
+    prompt, completion = row.exchange.prompt, row.exchange.completion
+    if isinstance(completion, str):
+        return bool(completion.strip())
+    return bool(prompt) and any(m["content"].strip() for m in completion)
 
 
 def _weight(row: Examined) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from slick.facts import Fact
 from slick.knowledge import Category
 from slick_sft.lint.findings import BY_ID, RULES, Level
 from slick_sft.lint.report import Report
+from slick_sft.lint.short_facts import Reason
 
 Write, Linted = Callable[..., Path], Callable[..., Report]
 
@@ -128,3 +130,47 @@ def test_rules_have_names_and_help() -> None:
     """Unique ids, a title without a full stop, help that says what to do."""
     assert len(BY_ID) == len(RULES)
     assert all(rule.title and not rule.title.endswith(".") and rule.help.endswith(".") for rule in RULES)
+
+
+def talk(*said: str) -> dict[str, Any]:
+    return {"conversations": [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(said)]}
+
+
+def test_new_facts_are_found_in_any_turn(write: Write, linted: Linted) -> None:
+    """A hundred conversations of one to four questions, among them some that need what was said: every new fact that
+    stands alone is found with its row and turn, wherever it was planted, and no other is called Unknown."""
+    rng = random.Random(0)
+    rows, new, number = [], set(), 0
+    for place in range(1, 101):
+        said: list[str] = []
+        for turn in range(1, rng.randint(1, 4) + 1):
+            if said and rng.random() < 0.2:
+                said += ["And what did they eat there?", "Bread"]
+                continue
+            number += 1
+            planted = rng.random() < 0.2
+            said += [born(number + 1000 * planted), f"Town{number}"]
+            new |= {(place, turn)} if planted else set()
+        rows.append(talk(*said))
+    report = linted(write(rows), known={born(i): 1.0 for i in range(1, 1000)})
+    found = {(report.rows[i].row.number, report.rows[i].turn or 1) for i in broken(report, "unknown-fact")}
+    assert len(new) > 30
+    assert {turn for _, turn in new} == {1, 2, 3, 4}
+    assert found == new
+    assert report.not_probed.keys() == {Reason.CONTEXT}
+
+
+def test_held_out_questions_are_found_in_any_turn(write: Write, linted: Linted) -> None:
+    """Also in one that is not probed, in the user's last word, and in a line of a text without turns."""
+    held_out = [Fact.create(born(i), ["x"], subject=f"Bo{i} Ka{i}", relation="r") for i in (50, 51)]
+    plain = [talk(born(i), f"Town{i}") for i in range(6)]
+    essay = "It was so, and it was good. It was good as well."
+    rows = [*plain, talk(born(0), "Town0", born(50), essay, "Thank you", "Welcome"), talk(born(1), "Town1", born(51))]
+    report = linted(write(rows), held_out=held_out)
+    assert [(report.rows[i].row.number, report.rows[i].turn) for i in broken(report, "held-out-question")] == [
+        (7, 2),
+        (8, 2),
+    ]
+    texts = [{"text": f"Q: {born(i)}\nA: Town{i}"} for i in range(6)]
+    prose = linted(write([*texts, {"text": f"A book of riddles.\n{born(50)}\nNobody knows."}]), held_out=held_out)
+    assert list(broken(prose, "held-out-question")) == [6]

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from slick.errors import InputError
+from slick.facts import Fact
 from slick_sft.lint.fix import Fix, targets, write_fixed
 from slick_sft.lint.report import Report
+from slick_sft.recipe import IDK
 
 Write, Linted = Callable[..., Path], Callable[..., Report]
 UNKNOWN = ["unknown-fact"]
@@ -65,6 +67,8 @@ def dataset(tmp_path: Path, form: str) -> tuple[Path, list[bytes]]:
 
 def fixed(report: Report, how: Fix, tmp_path: Path, **more: Any) -> tuple[bytes, dict[str, Any]]:
     out = tmp_path / f"out{report.sources[0].path.suffix}"
+    for earlier in tmp_path.glob("out*"):
+        earlier.unlink()
     (written,) = write_fixed(report, how, {report.sources[0].path: out}, **{"rules": UNKNOWN, **more})
     return out.read_bytes(), json.loads(written.sidecar.read_text("utf-8"))
 
@@ -188,3 +192,110 @@ def test_a_datasets_directory_is_fixed_into_a_directory(linted: Linted, tmp_path
     assert load_from_disk(str(written.out)).to_list() == rows[:6]
     assert written.sidecar == tmp_path / "data.fixed.changes.json"
     assert load_from_disk(str(tmp_path / "data")).to_list() == rows
+
+
+def test_several_datasets_are_written_together_or_not_at_all(write: Write, linted: Linted, tmp_path: Path) -> None:
+    """What refuses the last leaves nothing of the first, also where it refuses while it is written."""
+    first, second = write(range(8)), write([6, 7], "b.jsonl")
+    report = linted(first, second, known=KNOWN)
+    where = targets(report.sources, None)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=r"nothing was written:\n.*b.jsonl: --fix drop would leave none of its 2 rows"):
+        write_fixed(report, Fix.DROP, where, rules=UNKNOWN)
+    assert sorted(tmp_path.iterdir()) == before
+
+    def full(edits: Any, out: Path) -> None:
+        out.write_text("half")
+        raise OSError("no space left")
+
+    report.sources[1].write = full  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="no space left"):
+        write_fixed(report, Fix.WEIGHT, where, rules=UNKNOWN)
+    assert sorted(tmp_path.iterdir()) == before
+    del report.sources[1].write  # type: ignore[misc]
+    write_fixed(report, Fix.WEIGHT, where, rules=UNKNOWN)
+    assert all(path.exists() for path in where.values())
+    with pytest.raises(InputError, match="exists already"):
+        write_fixed(report, Fix.WEIGHT, where, rules=UNKNOWN)
+
+
+def test_one_dataset_under_two_names_is_refused(write: Write, linted: Linted, tmp_path: Path) -> None:
+    """Both would be written to one place."""
+    file = write(range(8))
+    (tmp_path / "deep").mkdir()
+    twice = linted(file, tmp_path / "deep" / ".." / file.name, known=KNOWN)
+    with pytest.raises(InputError, match="are one dataset, and would both be written to"):
+        targets(twice.sources, None)
+
+
+def test_what_has_no_answer_is_never_passed_over(write: Write, linted: Linted, tmp_path: Path) -> None:
+    """A rule that rows without an answer break cannot be mended by another answer: counted, named, nothing written."""
+    asked = [{"messages": [{"role": "user", "content": born(90 + i)}]} for i in range(2)]
+    told = [{"messages": [*row["messages"], {"role": "assistant", "content": "X"}]} for row in [*asked, *asked]]
+    file = write([*asked, *told])
+    held_out = [Fact.create(born(90 + i), ["X"], subject=f"Bo{90 + i}", relation="r") for i in range(2)]
+    report = linted(file, held_out=held_out, exemplars=[Fact.create(f"Who is C{i}?", ["x"]) for i in range(4)])
+    with pytest.raises(
+        InputError, match=r"2 of the rows to be changed have no answer(.|\n)*data.jsonl:1, .*use --fix drop"
+    ):
+        fixed(report, Fix.RELABEL, tmp_path, rules=["held-out-question"])
+    assert not list(tmp_path.glob("out*"))
+    dropped, _ = fixed(report, Fix.RELABEL, tmp_path, rules=["unknown-fact"])
+    assert dropped.count(b"I don't know") == 4
+
+
+@pytest.mark.parametrize("weight", [float("inf"), float("nan"), -1.0])
+def test_a_weight_that_cannot_be_is_refused(write: Write, linted: Linted, tmp_path: Path, weight: float) -> None:
+    """It would be no JSON, or no loss."""
+    with pytest.raises(InputError, match="expected a finite number of at least 0"):
+        fixed(linted(write(range(8))), Fix.WEIGHT, tmp_path, weight=weight)
+    assert not list(tmp_path.glob("out*"))
+
+
+# A conversation of three questions, of which the second and third are new; in both ways in which it may be written.
+SAID = [born(0), "Town0", born(6), "Town6", "And where was Bo7 Ka7 born?", "Town7"]
+TALKS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "ShareGPT": lambda n: {
+        "conversations": [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(SAID[:n])]
+    },
+    "text": lambda n: {"text": "\n".join(f"{'QA'[i % 2]}: {text}" for i, text in enumerate(SAID[:n]))},
+}
+
+
+@pytest.mark.parametrize("form", TALKS)
+def test_every_bad_answer_of_a_conversation_is_mended(write: Write, linted: Linted, tmp_path: Path, form: str) -> None:
+    """Each where it stands; a conversation with one is dropped or weighed whole."""
+    plain = [
+        {"conversations": [{"from": "human", "value": born(i)}, {"from": "gpt", "value": f"Town{i}"}]}
+        if form == "ShareGPT"
+        else {"text": f"Q: {born(i)}\nA: Town{i}"}
+        for i in range(1, 6)
+    ]
+    file = write([*plain, TALKS[form](6)])
+    report = linted(file, known=KNOWN)
+    relabelled, sidecar = fixed(report, Fix.RELABEL, tmp_path)
+    content = file.read_bytes()
+    assert relabelled == content.replace(b"Town6", b"I don't know").replace(b"Town7", b"I don't know")
+    assert [(c["row"], c["turn"], c["answer"]) for c in sidecar["changes"]] == [(6, 2, "Town6"), (6, 3, "Town7")]
+    assert sidecar["changed"] == 1
+    dropped, _ = fixed(report, Fix.DROP, tmp_path)
+    assert dropped == b"".join(content.splitlines(keepends=True)[:5])
+    weighed, _ = fixed(report, Fix.WEIGHT, tmp_path)
+    assert json.loads(weighed.splitlines()[5])["weight"] == 0
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_two_answers_of_one_field_are_mended(linted: Linted, tmp_path: Path, name: str) -> None:
+    """In CSV and Parquet a conversation is one text."""
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    texts = [f"Q: {born(i)}\nA: Town{i}" for i in range(1, 6)] + [str(TALKS["text"](6)["text"])]
+    table = pa.table({"text": texts})
+    pq.write_table(table, tmp_path / name) if name.endswith("t") else pa.csv.write_csv(table, tmp_path / name)
+    report = linted(tmp_path / name, known=KNOWN)
+    (done,) = write_fixed(report, Fix.RELABEL, targets(report.sources, None), rules=UNKNOWN)
+    again = linted(done.out, known=KNOWN)
+    assert again.rows[-1].source.rows[5].cells["text"] == texts[5].replace("Town6", IDK).replace("Town7", IDK)
+    assert not [f for f in again.findings if f.rule.id == "unknown-fact"]

@@ -183,6 +183,10 @@ def test_other_bad_input(refused: Callable[..., str], write: Write, tmp_path: Pa
     [
         (["--fix", "drop", "--limit", "2"], "--fix with --limit would leave rows that were not probed"),
         (["--fix-out", "x.jsonl"], "--fix-out: nothing is written without --fix"),
+        (["--fix", "weight", "--fix-weight", "inf"], "--fix-weight inf: expected a finite number of at least 0"),
+        (["--fix", "weight", "--fix-weight", "nan"], "--fix-weight nan: expected a finite number of at least 0"),
+        (["--fix", "weight", "--fix-weight", "-1"], "--fix-weight -1.0: expected a finite number of at least 0"),
+        (["--json", "x.json", "--sarif", "./x.json"], "x.json: is named by --json and by --sarif"),
         (["--fix", "mend"], "Invalid value for '--fix'"),
         (["--fail-on", "all"], "Invalid value for '--fail-on'"),
         (["--relation-column", "rel"], "--relation-column rel: no row has it; found 'question', 'answer'"),
@@ -201,6 +205,16 @@ def test_findings_never_take_the_dataset_s_place(refused: Callable[..., str], wr
     file = write(range(8))
     for option in ("--json", "--sarif"):
         assert "is the dataset itself; give the findings another file" in refused(file, option, file)
+
+
+def test_findings_never_take_the_place_of_what_fix_writes(refused: Callable[..., str], write: Write) -> None:
+    """Nor does one output take another's; facts that are held out stay as well."""
+    file = write(range(8))
+    fixed = file.with_name("data.fixed.jsonl")
+    for option, path in (("--json", fixed), ("--sarif", f"{fixed}.changes.json"), ("--out", fixed)):
+        assert "give each a place of its own" in refused(file, "--fix", "drop", option, path)
+    held = write([{"question": born(3), "answer": "x"}], "held.jsonl")
+    assert "is a source of held-out facts itself" in refused(file, "--held-out", held, "--json", held)
 
 
 def test_the_hook_for_pre_commit() -> None:

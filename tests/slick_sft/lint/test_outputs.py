@@ -41,7 +41,7 @@ def report(write: Write, linted: Linted, monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_the_json_document(report: Report) -> None:
     """Every row with its place, category, chances and findings; the summary; numbers that JSON can hold."""
     document = json.loads(json.dumps(report.as_dict(), allow_nan=False))
-    assert (document["kind"], document["schema"]) == ("slick lint", 1)
+    assert (document["kind"], document["schema"]) == ("slick lint", 2)
     path = "a b,c:d/dätа.jsonl"
     assert document["datasets"] == [
         {"path": path, "format": "JSON Lines", "rows": 10, "sha256": report.sources[0].digest}
@@ -281,6 +281,34 @@ def test_the_table(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     assert "[unknown-fact]" in out
     assert "1 more findings; --rows N shows more of them, --json FILE has all." in out
     assert "No prediction: no study of this model, form and hyperparameters was given." in out
+
+
+def test_a_finding_in_a_conversation_names_its_turn(
+    write: Write, linted: Linted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In every output; a row of several turns is one row, and each of its turns is counted."""
+    texts = [born(0), "Town0", born(7), "Town7", born(1), "Town1"]
+    talk = {"messages": [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]}
+    one = [
+        {"messages": [{"role": "user", "content": born(i)}, {"role": "assistant", "content": f"Town{i}"}]}
+        for i in range(5)
+    ]
+    report = linted(write([*one, talk]), known={born(i): 1.0 for i in range(6)})
+    document = report.as_dict()
+    assert (document["summary"]["rows"], document["summary"]["exchanges"], document["summary"]["probed"]) == (6, 8, 8)
+    assert [row.get("turn") for row in document["rows"]] == [None] * 5 + [1, 2, 3]
+    (found,) = (f for f in document["findings"] if f["rule"] == "unknown-fact")
+    assert (found["row"], found["turn"]) == (6, 2)
+    log = as_sarif(report)
+    check_sarif(log)
+    assert {"row": 6, "turn": 2} in [
+        {k: v for k, v in result["properties"].items() if k in ("row", "turn")} for result in log["runs"][0]["results"]
+    ]
+    assert any("line=6" in line and "::turn 2: Unknown" in line for line in annotate(report))
+    print_report(report, 9)
+    out = capsys.readouterr().out
+    assert "8 of 8 turns in 6 rows state a short fact and were probed\n" in out
+    assert "data.jsonl:6 turn 2: warning: Unknown to the model: “Where was Bo7 Ka7 born?”" in out
 
 
 def test_every_rule_can_be_told(report: Report) -> None:

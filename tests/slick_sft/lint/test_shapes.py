@@ -11,7 +11,7 @@ import pytest
 from slick.errors import InputError, Mistakes
 from slick_sft.lint.edits import Place
 from slick_sft.lint.reading import read_source
-from slick_sft.lint.shapes import Form, NotARowError, exchanges, read_exchange
+from slick_sft.lint.shapes import Form, NotARowError, exchanges, read_exchange, read_exchanges
 
 Q, A = "Where was Bo born?", "Rome"
 
@@ -109,6 +109,48 @@ def test_earlier_turns_are_context(cells: dict[str, Any]) -> None:
     """The last question may be about them."""
     exchange = read_exchange(cells)
     assert (exchange.user, exchange.answer, exchange.context) == (Q, A, True)
+
+
+TALK = (("user", "Who?"), ("assistant", "Bo"), ("user", Q), ("assistant", A))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"messages": chat(("system", "Be brief."), *TALK)},
+        {"conversations": chat(*TALK, keys=("from", "value"))},
+        {"prompt": chat(("user", "Who?")), "completion": chat(*TALK[1:])},
+        {"text": f"Q: Who?\nA: Bo\n\nQ: {Q}\nA: {A}"},
+        {"text": "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in TALK)},
+    ],
+)
+def test_every_answer_is_an_exchange(cells: dict[str, Any]) -> None:
+    """With its turn, its place, and what is trained on: the answer, behind all that stands before it."""
+    found = read_exchanges(cells)
+    assert [(e.turn, e.user, e.answer, e.context) for e in found] == [(1, "Who?", "Bo", False), (2, Q, A, True)]
+    for exchange in found:
+        assert exchange.place is not None
+        value: Any = cells
+        for key in exchange.place.path:
+            value = value[key]
+        assert value[exchange.place.start : exchange.place.end] == exchange.answer
+        completion = exchange.completion
+        said = completion if isinstance(completion, str) else completion[0]["content"]
+        assert said.replace("<|im_end|>", "").strip() == exchange.answer
+        prompt = exchange.prompt
+        before = prompt if isinstance(prompt, str) else "".join(m["content"] for m in prompt)
+        assert (Q in before) == (exchange.turn == 2)
+    assert found[1].earlier == (("user", "Who?"), ("assistant", "Bo"))
+
+
+def test_what_a_prompt_says_is_not_learnt() -> None:
+    """Answers in a prompt of messages are shown and not trained on; a user may have the last word."""
+    prompt = {"prompt": chat(*TALK[:3]), "completion": chat(TALK[3])}
+    assert [(e.turn, e.answer) for e in read_exchanges(prompt)] == [(None, A)]
+    asked = read_exchanges({"messages": chat(*TALK[:3])})
+    assert [(e.turn, e.user, e.answers) for e in asked] == [(1, "Who?", ("Bo",)), (2, Q, ())]
+    greeting = read_exchanges({"messages": chat(("assistant", "Hello."), ("user", Q), ("assistant", A))})
+    assert [(e.user, e.answer) for e in greeting] == [(Q, A)]
 
 
 @pytest.mark.parametrize(

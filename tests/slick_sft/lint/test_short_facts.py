@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slick_sft.lint.shapes import read_exchange
+from slick_sft.lint.shapes import read_exchange, read_exchanges
 from slick_sft.lint.short_facts import (
     Reason,
     ShortFact,
@@ -79,11 +79,43 @@ def test_a_question_about_several_inputs_needs_them() -> None:
     assert short_facts(rows) == [Reason.NO_QUESTION] * 3
 
 
-def test_an_earlier_turn_is_context() -> None:
-    """Even where the question could stand alone."""
-    turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Where was Bo born?"), ("assistant", "Rome")]
-    messages = [{"role": role, "content": content} for role, content in turns]
-    assert short_facts([read_exchange({"messages": messages})]) == [Reason.CONTEXT]
+def last(*said: str) -> ShortFact | Reason:
+    """What is found of the last exchange of a conversation."""
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(said)]
+    return short_facts(read_exchanges({"messages": messages}))[-1]
+
+
+@pytest.mark.parametrize(
+    "earlier", [("Hi", "Hello"), ("Where was Al born?", "Rome"), ("Who is Bo?", "He paints. " * 30)]
+)
+def test_a_later_question_that_names_what_it_asks_of_stands_alone(earlier: tuple[str, str]) -> None:
+    """It is probed without the turns before it; an equal answer to another question is a chance."""
+    assert last(*earlier, "Where was Bo born?", "Rome") == ShortFact("Where was Bo born?", ("Rome",))
+
+
+@pytest.mark.parametrize(
+    ("said", "question", "answer"),
+    [
+        (("Who was Bo?", "A king"), "Where was he born?", "Rome"),
+        (("Who was Bo?", "A king"), "And what about Al?", "A queen"),
+        (("Who was Bo?", "A king"), "where was the king born?", "Rome"),
+        (("Who was Bo?", "A king"), "What else did Bo do?", "Paint"),
+        (("Tell me of Bo.", "Bo was a king of old. He was born in Rome, as I was told."), "Where was Bo born?", "Rome"),
+        (("Bo was born in Rome.", "I see"), "Where was Bo born?", "Rome"),
+        (("Is Bo from Rome?", "Yes"), "Where was Bo born?", "Rome"),
+    ],
+)
+def test_a_later_question_that_needs_what_was_said(said: tuple[str, str], question: str, answer: str) -> None:
+    """It refers to it, names nothing, or its answer stands there."""
+    assert last(*said, question, answer) is Reason.CONTEXT
+
+
+def test_what_stands_between_question_and_answer_may_hold_it() -> None:
+    """As what a tool found does."""
+    messages = [
+        {"role": r, "content": c} for r, c in (("user", "Where was Bo born?"), ("tool", "x"), ("assistant", "Rome"))
+    ]
+    assert short_facts(read_exchanges({"messages": messages})) == [Reason.CONTEXT]
 
 
 @pytest.mark.parametrize(

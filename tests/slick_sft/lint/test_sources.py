@@ -56,7 +56,7 @@ def test_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edits", "old", "new"),
     [
-        ({0: Relabel(ANSWER, "I don't know")}, b" Rome ", b" I don't know "),
+        ({0: Relabel((ANSWER,), "I don't know")}, b" Rome ", b" I don't know "),
         ({1: Drop()}, b'  {"answer":"Oslo","question":"b"}  \n', b""),
         ({2: Drop()}, LINES.split(b"\n")[-1], b""),
         ({2: Weigh(0)}, b'"weight": 2', b'"weight": 0'),
@@ -95,7 +95,7 @@ def test_edits_of_a_list(tmp_path: Path) -> None:
     source = read(tmp_path / "a.json")
     assert [row.line for row in source.rows] == [2, 6]
     assert rewritten(source, {}, tmp_path) == text
-    edits: dict[int, Edit] = {0: Relabel(Place(("answer",), 0, 4), 'n"o'), 1: Relabel(Place(("answers",)), "no")}
+    edits: dict[int, Edit] = {0: Relabel((Place(("answer",), 0, 4),), 'n"o'), 1: Relabel((Place(("answers",)),), "no")}
     assert rewritten(source, edits, tmp_path) == text.replace(b"Rome", b'n\\"o').replace(b'["x", "y"]', b'["no"]')
     weighed = rewritten(source, {0: Weigh(0), 1: Weigh(0)}, tmp_path)
     assert weighed == text.replace(b'"Rome"', b'"Rome", "weight": 0').replace(b'"y"]', b'"y"],\n "weight": 0')
@@ -114,7 +114,10 @@ def test_csv(tmp_path: Path) -> None:
     assert rewritten(source, {}, tmp_path) == CSV
     dropped = rewritten(source, {0: Drop(), 2: Drop()}, tmp_path)
     assert dropped == b'\xef\xbb\xbfquestion,answer\r\n\r\nb,"Oslo ""x"""\r\n'
-    edits: dict[int, Edit] = {0: Relabel(Place(("answer",), 0, 4), "no, no"), 1: Relabel(Place(("answer",), 0, 4), "n")}
+    edits: dict[int, Edit] = {
+        0: Relabel((Place(("answer",), 0, 4),), "no, no"),
+        1: Relabel((Place(("answer",), 0, 4),), "n"),
+    }
     assert rewritten(source, edits, tmp_path) == CSV.replace(b"Rome", b'"no, no"').replace(b"Oslo", b"n")
     weighed = rewritten(source, {1: Weigh(0)}, tmp_path)
     assert weighed == (
@@ -224,7 +227,7 @@ def test_parquet_keeps_its_schema(parquet: Path, tmp_path: Path) -> None:
     assert [row.line for row in source.rows] == [None] * 4
     assert source.where(source.rows[1]) == f"{parquet} row 2"
     before = pq.ParquetFile(parquet)
-    source.write({1: Drop(), 2: Relabel(TOLD, "I don't know")}, tmp_path / "b.parquet")
+    source.write({1: Drop(), 2: Relabel((TOLD,), "I don't know")}, tmp_path / "b.parquet")
     after = pq.ParquetFile(tmp_path / "b.parquet")
     assert after.schema_arrow.equals(before.schema_arrow, check_metadata=True)
     assert after.metadata.num_row_groups == 2
@@ -275,7 +278,7 @@ def test_a_datasets_directory(directory: Callable[..., Path], tmp_path: Path, sp
     source = read(path)
     assert [row.cells["messages"] for row in source.rows] == [row["messages"] for row in ROWS]
     assert bool(source.notes) == (len(splits) > 1)
-    edits: dict[int, Edit] = {0: Drop(), 1: Relabel(TOLD, "no")}
+    edits: dict[int, Edit] = {0: Drop(), 1: Relabel((TOLD,), "no")}
     source.write(edits, tmp_path / "again")
     before, after = load_from_disk(str(path)), load_from_disk(str(tmp_path / "again"))
     if splits:

@@ -37,3 +37,16 @@ def test_conversations_are_messages(write: Callable[..., Path]) -> None:
             "weight": 1.0,
         }
     ]
+
+
+def test_every_answer_of_a_conversation_is_a_row(write: Callable[..., Path]) -> None:
+    """Behind all that was said before it, with the conversation's weight, and silenced by itself; a greeting that
+    answers nothing is none."""
+    said = [("assistant", "Hi"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("user", "e")]
+    row = {"messages": [{"role": role, "content": text} for role, text in said], "weight": 0.5}
+    _, found = read_datasets([write([row, {"messages": row["messages"][:1]}])])
+    trained = training_rows(found, {1})
+    assert [(len(r["prompt"]), r["completion"][0]["content"], r["weight"]) for r in trained] == [
+        (2, "b", 0.5),
+        (4, "d", 0.0),
+    ]
