@@ -351,4 +351,7 @@ def recorded_batch_size(out: Path, model: Mapping[str, Any] | None = None) -> in
 def run_started(out: Path) -> str:
     """When the run in `out`, unfinished or finished, was started: what tells it from another one of that place."""
     progress = out / PROGRESS
-    return str(read_json(progress)["started"] if progress.exists() else read_run(out).results["date"])
+    if progress.exists():
+        return str(read_json(progress)["started"])
+    recorded = read_run(out).results["date"]
+    return recorded if isinstance(recorded, str) else datetime.fromtimestamp(recorded).isoformat()

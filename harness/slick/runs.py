@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from slick.lm_eval_results import provenance_of_tasks
 
 SCHEMA = 1
 PROGRESS = "progress.json"
+# Seconds since 1970, in the year 2096; a larger number is no date.
+_LATEST = 4e9
 
 Row = dict[str, Any]
 
@@ -38,6 +41,14 @@ class Run:
         """What `slick` recorded, or our tasks under lm_eval; empty for a run of other tasks."""
         found = self.results.get("slick")
         return found if isinstance(found, Mapping) else provenance_of_tasks(self.results)
+
+    @property
+    def date(self) -> str:
+        """When it was started: ISO 8601, to the second and in UTC where the file has seconds since 1970; or ""."""
+        recorded = self.results.get("date")
+        if isinstance(recorded, (int, float)) and not isinstance(recorded, bool) and 0 <= recorded < _LATEST:
+            return datetime.fromtimestamp(recorded, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return "" if recorded is None else str(recorded)
 
     @property
     def kind(self) -> str:
@@ -145,7 +156,10 @@ def results_document(
     started: str,
     seconds: float,
 ) -> dict[str, Any]:
-    """lm-eval's results schema (api/…/result_schema), as far as it applies, with our provenance under "slick"."""
+    """lm-eval's results schema (api/…/result_schema), as far as it applies, with our provenance under "slick".
+
+    started: ISO 8601; written as lm-eval does, in seconds since 1970.
+    """
     model = provenance.get("model", {})
     versions = provenance.get("versions", {})
     subtasks = {f"{task}_{relation.lower()}": dict(values) for relation, values in per_relation.items()}
@@ -165,7 +179,7 @@ def results_document(
             "batch_size": provenance.get("backend", {}).get("batch_size"),
             "model_sha": model.get("weights"),
         },
-        "date": started,
+        "date": datetime.fromisoformat(started).timestamp(),
         "lm_eval_version": versions.get("lm_eval"),
         "transformers_version": versions.get("transformers"),
         "model_name": model.get("name", ""),

@@ -43,7 +43,7 @@ def _score(path: Path) -> Entry:
     arm = scored.training.get("arm")
     return Entry(
         arm if isinstance(arm, str) and arm else path.resolve().name,
-        _date(scored.run.results.get("date")),
+        _date(scored.run.date),
         "score",
         _series("score", {name: settings.get(name) for name in _SCORE}, _shots(scored)),
         _record(provenance, path, seed=scored.seed, libraries=versions_of(scored), settings=_SCORE),
@@ -55,7 +55,7 @@ def _probe(path: Path) -> Entry:
     file = read_knowledge(path)
     settings = mapping(file.provenance.get("settings"))
     exact = settings.get("estimator") == "exact"
-    date = read_run(path).results.get("date") if path.is_dir() else None
+    date = read_run(path).date if path.is_dir() else ""
     unique = {k.fact.id: k for k in file.knowledge}
     return Entry(
         path.resolve().name,
@@ -113,16 +113,14 @@ def _record(
     }
 
 
-def _date(recorded: Any) -> str:
-    """ISO 8601 to the second; lm_eval writes seconds since 1970. "" where a run recorded none."""
-    if isinstance(recorded, (int, float)) and not isinstance(recorded, bool) and 0 <= recorded < 4e9:
-        return datetime.fromtimestamp(recorded, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    if recorded in (None, ""):
+def _date(recorded: str) -> str:
+    """ISO 8601 to the second; "" where a run recorded none."""
+    if not recorded:
         return ""
     try:
-        moment = datetime.fromisoformat(str(recorded))
+        moment = datetime.fromisoformat(recorded)
     except ValueError as error:
-        raise InputError(f"date: found {str(recorded)!r:.60}, expected ISO 8601 such as 2025-01-31") from error
+        raise InputError(f"date: found {recorded!r:.60}, expected ISO 8601 such as 2025-01-31") from error
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S")

@@ -44,7 +44,7 @@ def _record(role: str, label: str, run: Scored) -> RunRecord:
         path=str(run.path),
         label=label,
         seed=run.seed,
-        date=str(run.run.results.get("date", "")),
+        date=run.run.date,
         model={name: _text(model.get(name)) for name in ("name", "weights", "adapter", "tokenizer", "chat_template")},
         backend={name: _text(backend.get(name)) for name in ("name", "batch_size", "args")},
         facts=_text(facts.get("digest")),

@@ -161,7 +161,7 @@ def files(run: Path) -> dict[str, bytes]:
         if not path.name.startswith("."):
             content = path.read_bytes()
             if path.name.startswith("results_"):
-                times = rb'("(date|total_evaluation_time_seconds)": )"[^"]*"'
+                times = rb'("(date|total_evaluation_time_seconds)": )[^,]*'
                 content, count = re.subn(times, rb"\1", content)
                 assert count == 2
             found[re.sub(r"_\d{4}-[\dT.:-]+\.json", "_TIME.json", path.name)] = content

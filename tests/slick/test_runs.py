@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from slick.errors import InputError
 from slick.knowledge_file import KNOWLEDGE, read_knowledge
-from slick.runs import differences, read_run, read_samples
+from slick.run_writer import run_started
+from slick.runs import Run, differences, read_run, read_samples
 
 
 def damage(path: Path, size: int) -> Path:
@@ -159,3 +161,13 @@ def test_lm_evals_own_readers_know_our_files(made_up: Any, tmp_path: Path) -> No
     assert "|closed_book" in table
     assert "closed_book_r1" in table
     assert "exact_match" in table
+
+
+def test_the_date_is_written_as_lm_eval_writes_it_and_read_in_either_form(made_up: Any, tmp_path: Path) -> None:
+    """Seconds since 1970, which converters of lm-eval's logs rely on; the text of an older run is read as it stands."""
+    run = made_up.whole(tmp_path / "run")
+    assert isinstance(run.results["date"], float)
+    assert datetime.fromisoformat(run_started(run.path)).timestamp() == run.results["date"]
+    dates = ((1735689600.25, "2025-01-01T00:00:00"), ("2025-01-02", "2025-01-02"), (None, ""), (True, "True"))
+    for recorded, date in dates:
+        assert Run(tmp_path, {"date": recorded}).date == date
