@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,14 @@ import numpy as np
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.files import mapping_of, read_json
-from slick.knowledge import CATEGORIES, KNOWN, Category
+from slick.knowledge import CATEGORIES, KNOWN, Category, Knowledge
+from slick.knowledge_file import KNOWLEDGE, read_knowledge
 from slick_reports.inputs import read_scored
 from slick_sft.dynamics import DYNAMICS, Measurement, read_dynamics
 from slick_sft.formats import RECIPE
 from slick_sft.recipe import IDK, ZERO_WEIGHT, Recipe
 from slick_sft.recipe_file import recipe_of
-from slick_sft.study.jobs import BASE, CONVERGENCE, EARLY_STOP, SCORED, SCORES
+from slick_sft.study.jobs import BASE, CONVERGENCE, EARLY_STOP, PROBE, SCORED, SCORES
 from slick_sft.study.state import STUDY
 
 if TYPE_CHECKING:
@@ -117,6 +118,13 @@ class Asked:
         return np.array([category in wanted for category in self.categories], dtype=bool)
 
 
+def asked_of(knowledge: Sequence[Knowledge]) -> Asked:
+    """The facts of a probe, with the categories that it found."""
+    return Asked(
+        tuple(k.fact for k in knowledge), tuple(k.category for k in knowledge), np.full(len(knowledge), np.nan)
+    )
+
+
 def clusters_of(facts: Iterable[Fact]) -> list[tuple[str, str]]:
     """What each fact belongs to: its subject, or itself where its source names none."""
     return [("subject", f.subject) if f.subject else ("fact", f.id) for f in facts]
@@ -139,6 +147,7 @@ class Study:
         self._asked: dict[str, Asked] = {}
         self._groups: dict[tuple[str, str], tuple[Mask, Asked]] = {}
         self._answers: dict[Path, Answers] = {}
+        self._probed: dict[str, tuple[Knowledge, ...]] = {}
         self._rows: dict[Path, dict[Category, int]] = {}
         self._dynamics: dict[Path, list[Measurement]] = {}
 
@@ -204,6 +213,13 @@ class Study:
             mask = asked.mask(group)
             self._groups[split, group] = mask, asked.only(mask)
         return self._groups[split, group]
+
+    def probed(self, split: str) -> tuple[Knowledge, ...]:
+        """What the base model knows of a split's facts; empty where they were not probed."""
+        if split not in self._probed:
+            place = self.path / PROBE / split
+            self._probed[split] = read_knowledge(place).knowledge if (place / KNOWLEDGE).is_file() else ()
+        return self._probed[split]
 
     def _base(self, split: str) -> Path:
         return self.path / SCORES / f"{BASE}{SCORED[split]}"

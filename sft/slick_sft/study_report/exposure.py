@@ -12,14 +12,12 @@ import numpy as np
 
 from slick.files import mapping_of
 from slick.knowledge import CATEGORIES, Category, Knowledge
-from slick.knowledge_file import KNOWLEDGE, read_knowledge
 from slick.statistics import LEVEL, Estimate, Interval
 from slick_reports.charts import shares_chart
 from slick_reports.numbers import CategoryShare, Shares
 from slick_reports.wording import UNDEFINED
-from slick_sft.study.jobs import PROBE
 from slick_sft.study_report.blocks import Cell, Claim, Picture, Section, Table, found, percent, row, share_said
-from slick_sft.study_report.data import Asked, Study, clusters_of
+from slick_sft.study_report.data import Study, asked_of, clusters_of
 from slick_sft.study_report.measures import share
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ _BINS = (0, 1, 2, 3, 4, 6, 8, 12, 1_000_000)
 
 def section(study: Study) -> Section:
     exposures = read_exposures(str(mapping_of(study.document.get("facts")).get("source", "")))
-    known = [k for k in _probed(study) if k.fact.id in exposures]
+    known = [k for split in ("train", "test") for k in study.probed(split) if k.fact.id in exposures]
     if not known:
         return Section(
             ID, TITLE, missing="Left out: how often the base model read each fact is known of organisms only."
@@ -95,14 +93,6 @@ def read_exposures(source: str) -> Mapping[str, int]:
     return found
 
 
-def _probed(study: Study) -> list[Knowledge]:
-    found: list[Knowledge] = []
-    for split in ("train", "test"):
-        if (study.path / PROBE / split / KNOWLEDGE).is_file():
-            found += read_knowledge(study.path / PROBE / split).knowledge
-    return found
-
-
 def _by_exposure(known: list[Knowledge], exposures: Mapping[str, int]) -> dict[str, list[Knowledge]]:
     groups: dict[str, list[Knowledge]] = {}
     for low, high in zip((0, *(b + 1 for b in _BINS)), _BINS, strict=False):
@@ -119,8 +109,7 @@ def _count(group: list[Knowledge], category: Category) -> int:
 
 
 def _share(group: list[Knowledge], category: Category) -> Estimate | None:
-    asked = Asked(tuple(k.fact for k in group), tuple(k.category for k in group), np.full(len(group), np.nan))
-    return share(np.array([[k.category is category for k in group]], dtype=float), asked)
+    return share(np.array([[k.category is category for k in group]], dtype=float), asked_of(group))
 
 
 def _row(name: str, group: list[Knowledge]) -> tuple[Cell, ...]:

@@ -15,9 +15,11 @@ from slick_sft.study_report import (
     categories,
     controls,
     early_stopping,
+    every,
     exposure,
     idk,
     model,
+    noise,
     paper,
     plane,
     render,
@@ -43,6 +45,8 @@ _SECTIONS: tuple[Callable[[Study], Section], ...] = (
     truth.section,
     exposure.section,
     plane.section,
+    noise.section,
+    every.section,
 )
 
 
