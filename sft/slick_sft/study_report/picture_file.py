@@ -13,7 +13,10 @@ from slick_sft.study_report.pictures import legend_sign
 
 _GAP, _TOP, _ROW, _SIGN = 28.0, 30.0, 20.0, 20.0
 _VIEW = re.compile(r'<svg class="picture"([^>]*) viewBox="0 0 ([\d.]+) ([\d.]+)"')
-_STYLE = 'svg{font-family:system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;font-size:13px}.caption{font-weight:600;font-size:15px}'
+_STYLE = (
+    'svg{font-family:system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;font-size:13px}'
+    ".picture .caption{font-weight:600;font-size:15px}"
+)
 
 
 def picture_file(pictures: Sequence[Picture], css: str) -> str:
@@ -49,13 +52,12 @@ def _sized(svg: Markup) -> tuple[Markup, float, float]:
         raise ValueError(f"not a picture of ours: {svg[:80]!r}")
     rest, width, height = found[1], float(found[2]), float(found[3])
     head = f'<svg class="inner"{rest} width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
-    return Markup(head + svg[found.end() :]), width, height  # noqa: S704  made by `picture`
+    return Markup(head + str(svg)[found.end() :]), width, height  # noqa: S704  made by `picture`
 
 
 def _key(sign: tuple[str, str, str], x: float, y: float) -> Markup:
     style, shape, name = sign
     # legend_sign draws in a box of 14, which takes its size from the page.
-    drawn = Markup(
-        legend_sign(style, shape).replace('viewBox="0 0 14 14"', 'width="14" height="14" viewBox="0 0 14 14"')
-    )  # noqa: S704
+    box = 'viewBox="0 0 14 14"'
+    drawn = Markup(str(legend_sign(style, shape)).replace(box, f'width="14" height="14" {box}'))  # noqa: S704  made by it
     return element("g", drawn, label(name, _SIGN, 11.5), transform=f"translate({x:g} {y:g})")
