@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Looks for faults of accessibility in the tests of the pages; it comes from npm.
+AXE := axe-core@4.14.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check types bench clean
+.PHONY: help setup demo test check types browser bench clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
@@ -37,8 +39,13 @@ types: $(INSTALLED) ## pyright (fetches it from the package registries)
 	@$(PIP) install --quiet -c constraints.txt pyright
 	@$(BIN)/pyright
 
+browser: $(INSTALLED) ## Fetch what the browser tests need besides Chromium (axe-core, by npm)
+	@command -v npm >/dev/null || { echo "make browser needs npm: apt-get install npm"; exit 2; }
+	@npm install --prefix $(VENV)/browser --no-save --no-audit --no-fund --ignore-scripts --loglevel error $(AXE)
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo "Chromium is missing: apt-get install chromium"
+
 bench: $(INSTALLED) ## Run the benchmarks; writes reports/benchmarks/
-	@$(BIN)/python -m pytest tests/bench -m bench -s
+	@$(BIN)/python -m pytest tests/bench tests/browser -m bench -s
 
 clean: ## Remove the environment and what the tools leave behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist

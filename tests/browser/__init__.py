@@ -1,0 +1,1 @@
+"""The reports as a person meets them: opened from disk in Debian's Chromium."""
