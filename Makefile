@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 AXE := axe-core@4.14.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check types browser bench clean
+.PHONY: help setup demo test check types browser bench bench-gate clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
 
 setup: $(INSTALLED) ## Create .venv with the pinned versions (takes some minutes)
 
@@ -46,6 +46,9 @@ browser: $(INSTALLED) ## Fetch what the browser tests need besides Chromium (axe
 
 bench: $(INSTALLED) ## Run the benchmarks; writes reports/benchmarks/
 	@$(BIN)/python -m pytest tests/bench tests/browser -m bench -s
+
+bench-gate: $(INSTALLED) ## Judge fine-tunings of known harm; trains what reports/benchmarks/gate_bank.parquet lacks
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/bench/test_planted.py -m bench -s
 
 clean: ## Remove the environment and what the tools leave behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
