@@ -262,6 +262,12 @@ class Study:
         return self._rows[arm.set]
 
     @cached_property
+    def longest(self) -> int:
+        """The optimiser steps of the longest run that was measured; 0 where none was."""
+        runs = [self.dynamics(arm) for variant in self.variants.values() for arm in variant.arms]
+        return max((run[-1].step for run in runs if run), default=0)
+
+    @cached_property
     def version(self) -> str:
         """The grid's own training; of a grid that has none, its first version."""
         versions = [variant.version for variant in self.variants.values()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,12 +40,12 @@ def section(study: Study) -> Section:
             for group in _SETS:
                 fit, widened = fitted(study, variants, split, group)
                 fits[f"{family}, {split}, {group}"] = fit
-                rows.append(_row(fit, split, group, published=family == "mixes" and group == ALL))
+                rows.append(model_row(fit, split, group, published=family == "mixes" and group == ALL))
                 if fit.reason:
-                    text.append(f"{_NAMES[family]}, {_where(split, group)}: no numbers, since {fit.reason}.")
+                    text.append(f"{_NAMES[family]}, {where(split, group)}: no numbers, since {fit.reason}.")
                 elif not widened:
                     text.append(
-                        f"{_NAMES[family]}, {_where(split, group)}: the intervals hold the variants' noise alone; the "
+                        f"{_NAMES[family]}, {where(split, group)}: the intervals hold the variants' noise alone; the "
                         "two stages do not tell the facts'."
                     )
         header = (
@@ -71,12 +71,23 @@ def section(study: Study) -> Section:
 _NAMES = {"mixes": "Mixes of Known and Unknown", "with controls": "The same with D_Known and the controls"}
 
 
-def _where(split: str, group: str) -> str:
+def where(split: str, group: str) -> str:
     return ("all" if group == ALL else group) + (" test facts" if split == TEST else " facts of other relations")
 
 
-def fitted(study: Study, variants: Sequence[Variant], split: str, group: str) -> tuple[LinearModel, bool]:
-    """(the fit over all epochs, whether its intervals hold the noise of the facts as well)."""
+def fitted(
+    study: Study,
+    variants: Sequence[Variant],
+    split: str,
+    group: str,
+    *,
+    terms: Sequence[str] = TERMS,
+    until: Mapping[str, float] | None = None,
+) -> tuple[LinearModel, bool]:
+    """(the fit, whether its intervals hold the noise of the facts as well).
+
+    terms: as of `linear_model`. until: variant → the last epoch that is a point; all are where it is not given.
+    """
     points = [
         point
         for variant in variants
@@ -84,8 +95,9 @@ def fitted(study: Study, variants: Sequence[Variant], split: str, group: str) ->
         for measured in study.dynamics(arm)
         if measured.step and (point := point_of(study, variant, arm, measured, split, group)) is not None
     ]
-    fit = linear_model(average_seeds(points))
-    facts = _fact_noise(study, variants, split, group) if fit.fitted else None
+    kept = [p for p in average_seeds(points) if until is None or p.epoch <= until[p.variant]]
+    fit = linear_model(kept, terms=terms)
+    facts = _fact_noise(study, variants, split, group, terms) if fit.fitted else None
     return (with_facts(fit, facts), True) if facts else (fit, False)
 
 
@@ -95,7 +107,8 @@ def point_of(study: Study, variant: Variant, arm: Arm, measured: Measurement, sp
     if accuracy is None:
         return None
     known, unknown = (_fitted_share(study, variant, arm, measured, of) for of in (KNOWN, (Category.UNKNOWN,)))
-    return Point(variant.name, round(measured.epoch, 6), known, unknown, accuracy)
+    steps = measured.step / study.longest if study.longest else 0.0
+    return Point(variant.name, round(measured.epoch, 6), known, unknown, accuracy, steps)
 
 
 def _fitted_share(
@@ -110,7 +123,9 @@ def _fitted_share(
     return 0.0 if share is None else share * sum(rows[c] for c in categories) / size
 
 
-def _fact_noise(study: Study, variants: Sequence[Variant], split: str, group: str) -> OverFacts | None:
+def _fact_noise(
+    study: Study, variants: Sequence[Variant], split: str, group: str, terms: Sequence[str]
+) -> OverFacts | None:
     """From the scores of both stages, where every fact's answer is on file; as large as the watched facts make it."""
     mask, asked = study.group(split, group)
     points: list[Point] = []
@@ -128,7 +143,7 @@ def _fact_noise(study: Study, variants: Sequence[Variant], split: str, group: st
                 right.append(study.answers(variant, stage, split).right[:, mask].mean(axis=0))
     if not right or not mask.any():
         return None
-    facts = over_facts(points, np.array(right), asked.clusters)
+    facts = over_facts(points, np.array(right), asked.clusters, terms=terms)
     if facts is None:
         return None
     watched = _watched(study, variants, split, group)
@@ -149,13 +164,13 @@ def _watched(study: Study, variants: Sequence[Variant], split: str, group: str) 
     return measured[-1].counts(split, _SETS[group])[1] if measured else 0
 
 
-def _row(fit: LinearModel, split: str, group: str, *, published: bool) -> tuple[Cell, ...]:
+def model_row(fit: LinearModel, split: str, group: str, *, published: bool) -> tuple[Cell, ...]:
     theirs = paper.MODEL.get(split, {}) if published else {}
-    cells: list[Cell | str] = [_where(split, group)]
+    cells: list[Cell | str] = [where(split, group)]
     for name in TERMS:
         known = theirs.get(name)
-        cells.append(_coefficient(fit, name))
-        cells += [] if name == "b0" else [_chance(fit, name)]
+        cells.append(coefficient(fit, name))
+        cells += [] if name == "b0" else [chance(fit, name)]
         cells.append(Cell(wording.NONE if known is None else _signed(name, known)))
     cells += [Cell(wording.NONE if fit.r2 is None else f"{fit.r2:.2f}")]
     cells += [Cell(f"{theirs['r2']:.2f}" if theirs else wording.NONE), f"{fit.points}", f"{fit.variants}"]
@@ -166,7 +181,7 @@ def _signed(name: str, value: float) -> str:
     return plain_percent(value).text if name == "b0" else wording.points(value)
 
 
-def _coefficient(fit: LinearModel, name: str) -> Cell:
+def coefficient(fit: LinearModel, name: str) -> Cell:
     if not fit.fitted:
         return Cell(wording.NONE)
     found = fit[name]
@@ -179,7 +194,7 @@ def _coefficient(fit: LinearModel, name: str) -> Cell:
     return Cell(wording.points(found.value), told, "fell" if way == "fell" else "rose" if way == "rose" else "open")
 
 
-def _chance(fit: LinearModel, name: str) -> Cell:
+def chance(fit: LinearModel, name: str) -> Cell:
     p = fit[name].p_wild if fit.fitted else None
     return Cell(wording.NONE if p is None else "<0.001" if p < 0.001 else f"{p:.3f}")
 

@@ -26,6 +26,7 @@ from slick_sft.study_report import (
     shares,
     training,
     truth,
+    why,
 )
 from slick_sft.study_report.blocks import Finding, Section, StudyReport, said, share_said
 from slick_sft.study_report.data import KNOWN_FACTS, TEST, Study, share_name
@@ -34,11 +35,13 @@ from slick_sft.study_report.measures import accuracy, difference
 TITLE = "What fine-tuning on new knowledge did to old knowledge"
 # What the person who ran the study has to say of it, a paragraph a line; shown as it stands.
 NOTES = "notes.md"
-_SECTIONS: tuple[Callable[[Study], Section], ...] = (
+# One that gives None has nothing to ask of this study.
+_SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     shares.section,
     controls.section,
     training.section,
     model.section,
+    why.section,
     early_stopping.section,
     categories.section,
     idk.section,
@@ -53,7 +56,7 @@ _SECTIONS: tuple[Callable[[Study], Section], ...] = (
 def build(path: Path) -> StudyReport:
     """The report of the finished study in `path`. Raises InputError where there is none, or it is damaged."""
     study = Study(path)
-    sections = tuple(section(study) for section in _SECTIONS)
+    sections = tuple(found for section in _SECTIONS if (found := section(study)) is not None)
     return StudyReport(
         title=TITLE,
         kicker=_kicker(study),
@@ -117,6 +120,7 @@ def findings(sections: Sequence[Section]) -> tuple[str, ...]:
     for claim in (claim for claim in claims if claim.finding is Finding.DIFFERS):
         told = "Not as expected" if claim.ours else "Differs from the paper"
         found.append(f"{told}: {claim.claim} {'' if claim.ours else f'There: {claim.paper}. '}Here: {claim.here}.")
+    found += [f"Why b_kn is not the paper's: {s.data['reason']}" for s in sections if s.id == why.ID and s.data]
     left_out = [section.title for section in sections if section.missing]
     if left_out:
         found.append(f"Left out, since it was not part of this study: {', '.join(left_out)}.")
