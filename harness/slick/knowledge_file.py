@@ -14,7 +14,7 @@ from slick.files import mapping_of, replacing
 from slick.knowledge import CHANCES, COUNTS, Knowledge
 from slick.lm_eval_results import knowledge_of_answers
 from slick.redraw import chance_kept
-from slick.runs import Row, Run, read_run, read_samples
+from slick.runs import SCHEMA, Row, Run, read_run, read_samples
 
 KNOWLEDGE = "knowledge.parquet"
 
@@ -92,6 +92,7 @@ class KnowledgeFile:
 def read_knowledge(path: Path | str) -> KnowledgeFile:
     """Knowledge from a probe's directory, from its `knowledge.parquet`, or from a `slick_*` run of lm_eval.
 
+    Of lm_eval's runs also the results file serves.
     Raises InputError for a file that is cut off, lacks a column, or holds counts that cannot be.
     """
     path = Path(path)
@@ -100,6 +101,8 @@ def read_knowledge(path: Path | str) -> KnowledgeFile:
         if path.is_dir():
             return _knowledge_of_samples(read_run(path))
         raise InputError(f"{path}: no such file; expected the --out directory of `slick probe`")
+    if file.suffix == ".json":
+        return _knowledge_of_samples(read_run(file))
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -118,6 +121,9 @@ def read_knowledge(path: Path | str) -> KnowledgeFile:
         provenance = json.loads(recorded)
     except ValueError as error:
         raise InputError(f"{file}: its provenance is not JSON; probe again") from error
+    schema = mapping_of(provenance).get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InputError(f"{file}: schema version {schema}, this slick reads up to {SCHEMA}; upgrade slick")
     return KnowledgeFile(tuple(rows), mapping_of(provenance))
 
 

@@ -7,7 +7,9 @@ being written (`slick.run_writer`) its settings stand in `progress.json`. No oth
 
 from __future__ import annotations
 
+import glob
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from slick.lm_eval_results import provenance_of_tasks
 
 SCHEMA = 1
 PROGRESS = "progress.json"
+_STAMP = re.compile(r"\d{4}-\d{2}-\d{2}T[\d.-]+$")
 # Seconds since 1970, in the year 2096; a larger number is no date.
 _LATEST = 4e9
 
@@ -30,11 +33,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run. samples: task name → its samples file; empty when none were logged."""
+    """A finished run. path: as given. samples: task name → its samples file; empty when none were logged."""
 
     path: Path
     results: Mapping[str, Any]
     samples: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What its directory is called."""
+        place = self.path.resolve()
+        return (place.parent if place.is_file() else place).name
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -57,29 +66,45 @@ class Run:
 
 
 def read_run(path: Path | str) -> Run:
-    """The run in a directory (the newest results file below it). InputError says what is missing."""
+    """The run in a directory (the newest results file below it), or of a results file, whose samples lie beside it.
+
+    InputError says what is missing.
+    """
     path = Path(path)
+    if path.is_file():
+        return _run_of(path, path)
     if not path.is_dir():
         raise InputError(f"{path}: no such run directory; expected what `slick probe`, `slick score` or lm_eval wrote")
     if (path / PROGRESS).exists() and not results_files(path):
         raise InputError(f"{path}: this run is not finished; repeat its command to go on where it stopped")
     found = results_files(path) or sorted(path.rglob("results_*.json"), key=lambda p: p.name)
     if not found:
-        raise InputError(f"{path}: holds no results_*.json; is it the --out of `slick probe` or `slick score`?")
-    newest = found[-1]
-    results = read_json(newest)
+        raise InputError(
+            f"{path}: holds no results_*.json; expected the --out of `slick probe` or `slick score`, or lm_eval's "
+            "--output_path (results of another name are given as the file itself)"
+        )
+    return _run_of(path, found[-1])
+
+
+def _run_of(path: Path, file: Path) -> Run:
+    """The run at `path` whose results are `file`."""
+    if file.suffix != ".json":
+        raise InputError(f"{file}: expected a run's directory, or its results_*.json")
+    results = read_json(file)
     if not isinstance(results, dict) or not isinstance(results.get("results"), dict):
-        raise InputError(f'{newest}: has no "results" table; it was not written by lm_eval or slick')
-    schema = results.get("slick", {}).get("schema", SCHEMA) if isinstance(results.get("slick"), dict) else SCHEMA
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise InputError(f"{newest}: schema version {schema}, this slick reads up to {SCHEMA}; upgrade slick")
-    stamp = newest.name.removeprefix("results_").removesuffix(".json")
-    suffix = f"_{stamp}.jsonl"
+        raise InputError(f'{file}: has no "results" table; it was not written by lm_eval or slick')
+    # lm_eval puts the name that a user gave before the stamp, where otherwise "results" stands.
+    named = _STAMP.search(file.stem)
+    suffix = f"_{named.group() if named else file.stem.removeprefix('results_')}.jsonl"
     samples = {
-        file.name.removeprefix("samples_").removesuffix(suffix): file
-        for file in sorted(newest.parent.glob(f"samples_*{suffix}"))
+        beside.name.removeprefix("samples_").removesuffix(suffix): beside
+        for beside in sorted(file.parent.glob(f"samples_*{glob.escape(suffix)}"))
     }
-    return Run(path, results, samples)
+    run = Run(path, results, samples)
+    schema = run.provenance.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InputError(f"{file}: schema version {schema}, this slick reads up to {SCHEMA}; upgrade slick")
+    return run
 
 
 def results_files(path: Path) -> list[Path]:

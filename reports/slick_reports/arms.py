@@ -76,7 +76,7 @@ def _label(group: Sequence[Scored], labels: Mapping[str, str]) -> str:
     if given:
         return given.pop()
     recorded = group[0].training.get("arm")
-    return recorded if isinstance(recorded, str) and recorded else group[0].path.resolve().name
+    return recorded if isinstance(recorded, str) and recorded else group[0].run.name
 
 
 def _distinct(arms: Sequence[Arm]) -> list[Arm]:

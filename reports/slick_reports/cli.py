@@ -50,7 +50,7 @@ def report(
     """Report what tuning kept, gained and lost: before and after by category, with intervals and A/A lines.
 
     Writes one HTML page that needs no network and no script, and the same numbers as Markdown and JSON. RUN is what
-    `slick score` wrote, or lm_eval itself of a closed-book task.
+    `slick score` wrote, or lm_eval itself of a closed-book task: the directory, or the results file in it.
 
     \b
     Example:

@@ -125,7 +125,7 @@ def gather(request: Request) -> Gathered:
         )
     arms = group_arms(others, request.labels)
     control, note = find_control(arms, request.control)
-    label = request.labels.get(str(base), base.resolve().name)
+    label = request.labels.get(str(base), before.run.name)
     after = read_after(request.after, arms, knowledge, allow_mismatch=request.allow_mismatch)
     mismatches += [mismatch for probed in after.values() for mismatch in probed.mismatches]
     training = read_training_sets(request.training, arms)

@@ -42,7 +42,7 @@ def _score(path: Path) -> Entry:
     results = [_scored(row) for row in scored.rows.values()]
     arm = scored.training.get("arm")
     return Entry(
-        arm if isinstance(arm, str) and arm else path.resolve().name,
+        arm if isinstance(arm, str) and arm else scored.run.name,
         _date(scored.run.date),
         "score",
         _series("score", {name: settings.get(name) for name in _SCORE}, _shots(scored)),

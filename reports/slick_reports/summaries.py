@@ -92,7 +92,7 @@ def summary_report(request: Request) -> Report:
     by_run = {str(scored.path): found for scored, found in ((before, tasks), *read)}
     arms = group_arms([scored for scored, _ in read], request.labels)
     control, note = find_control(arms, request.control)
-    label = request.labels.get(str(base), base.resolve().name)
+    label = request.labels.get(str(base), before.run.name)
     gathered = Gathered(before, label, arms, control, note, None, mismatches)
     shared = _shared(by_run)
     found = _Summary(before, by_run, shared)

@@ -110,6 +110,40 @@ def test_a_directory_without_a_run_is_named(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
+def test_results_of_our_tasks_by_a_newer_slick_are_refused(tmp_path: Path) -> None:
+    """Under lm_eval the schema stands in a task's metadata."""
+    record = {"slick": {"schema": 2, "settings": {}}}
+    document = {"results": {"t": {}}, "configs": {"t": {"metadata": record}}}
+    (tmp_path / "results_1.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"results_1\.json: schema version 2, this slick reads up to 1; upgrade slick"):
+        read_run(tmp_path)
+
+
+def test_a_results_file_is_a_run_as_well(tmp_path: Path) -> None:
+    """Whatever its name, with the samples of its own stamp, and called as its directory is."""
+    place = tmp_path / "org__model"
+    place.mkdir()
+    files = [place / f"{name}.json" for name in ("results_2024-01-01T00-00-00.5", "mine_2025-01-01T00-00-00.5", "b")]
+    for file in files:
+        file.write_text('{"results": {"arc": {}}}')
+        (place / f"samples_arc_{file.stem.rpartition('_')[2]}.jsonl").write_text("{}\n")
+    for file in files:
+        run = read_run(file)
+        assert (run.path, run.name) == (file, "org__model")
+        assert run.samples == {"arc": place / f"samples_arc_{file.stem.rpartition('_')[2]}.jsonl"}
+    assert read_run(place).name == "org__model"
+
+
+def test_a_file_that_holds_no_results_is_named(tmp_path: Path) -> None:
+    """Samples given in their place, and JSON of something else."""
+    (tmp_path / "samples_arc_1.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match=r"samples_arc_1\.jsonl: expected a run's directory, or its results_\*\.json"):
+        read_run(tmp_path / "samples_arc_1.jsonl")
+    (tmp_path / "report.json").write_text('{"kind": "slick report"}')
+    with pytest.raises(InputError, match=r'report\.json: has no "results" table'):
+        read_run(tmp_path / "report.json")
+
+
 def test_a_run_of_another_task_is_read_too(tmp_path: Path) -> None:
     """lm_eval puts its files one directory lower; its newest results are taken, with their own samples."""
     below = tmp_path / "org__model"

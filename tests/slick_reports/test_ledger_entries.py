@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from slick.errors import InputError
 from slick.knowledge import CATEGORIES, Category
+from slick.runs import Run
 from slick_reports.ledger_entries import _date, _known, entry_of
 
 if TYPE_CHECKING:
     from conftest import Lab
+
+
+def dated(recorded: Any) -> str:
+    """The date of a run whose results record it so."""
+    return Run(Path("run"), {"date": recorded}).date
 
 
 def test_a_score_becomes_an_entry(lab: Lab) -> None:
@@ -72,14 +79,14 @@ def test_only_runs_asked_alike_share_a_series(lab: Lab) -> None:
 )
 def test_dates_are_brought_into_one_form(recorded: Any, date: str) -> None:
     """lm_eval writes seconds since 1970."""
-    assert _date(recorded) == date
+    assert _date(dated(recorded)) == date
 
 
 @pytest.mark.parametrize("recorded", ["yesterday", True, float("nan"), -1.0, 1e300, [1]])
 def test_a_date_that_is_none_is_refused(recorded: Any) -> None:
     """It would put the run anywhere in the time line."""
     with pytest.raises(InputError, match="expected ISO 8601"):
-        _date(recorded)
+        _date(dated(recorded))
 
 
 def test_a_version_has_a_name_that_can_be_shown(lab: Lab) -> None:

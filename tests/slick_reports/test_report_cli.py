@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from slick.cli import run
 from slick.errors import EXIT_INCONCLUSIVE, EXIT_INPUT, EXIT_PASS, EXIT_QUALITY
+from slick.facts import Fact
+from slick_reports.ledger import Ledger
 
 if TYPE_CHECKING:
     from conftest import Lab, Study
@@ -44,6 +47,49 @@ def test_options_reach_the_report(lab: Lab, tmp_path: Path, capsys: pytest.Captu
     assert "max\\_gen\\_toks" in text
 
 
+def make(lab: Lab, name: str) -> None:
+    """The run of that name, whole or spoiled; nothing for a word that names none."""
+    if name == "a-0":
+        lab.arm("a", 0)
+    elif name == "long":
+        lab.score(name, max_gen_toks=99)
+    elif name == "probe":
+        lab.probe(skill=dict.fromkeys((fact.id for fact in lab.facts), 1.0))
+    elif name == "others":
+        lab.score(name, facts=[Fact.create(f"Other {i}?", ["A"], relation="P17") for i in range(4)])
+    elif name == "words.txt":
+        (lab.root / name).write_text("words", encoding="utf-8")
+    elif name in ("base", "future", "cut", "samples", "short"):
+        made = lab.score(name)
+        (results,), (samples,) = made.glob("results_*"), made.glob("samples_*")
+        text = results.read_text(encoding="utf-8")
+        if name == "future":
+            results.write_text(text.replace('"schema": 1', '"schema": 2'), encoding="utf-8")
+        elif name == "cut":
+            results.write_text(text[: len(text) // 2], encoding="utf-8")
+        elif name == "samples":
+            results.unlink()
+        elif name == "short":
+            lines = samples.read_text(encoding="utf-8").splitlines(keepends=True)
+            samples.write_text("".join(lines[:30]), encoding="utf-8")
+
+
+def test_a_results_file_serves_as_its_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a report and in a ledger, under its directory's name; what is compared is the same."""
+    monkeypatch.chdir(lab.root)
+    lab.score("base")
+    lab.score("tuned", lab.wrong_on(1, 2))
+    files = [str(next(Path(name).glob("results_*"))) for name in ("base", "tuned")]
+    assert run(["report", *files, "--out", "files.html"]) == EXIT_PASS
+    assert run(["report", "base", "tuned", "--out", "runs.html"]) == EXIT_PASS
+    of_files, of_runs = (json.loads(Path(f"{name}.json").read_text(encoding="utf-8")) for name in ("files", "runs"))
+    for name in ("before", "headline", "arms", "relations"):
+        assert of_files[name] == of_runs[name]
+    assert run(["history", "add", *files]) == EXIT_PASS
+    with Ledger(Path("slick-history.sqlite"), create=False) as ledger:
+        assert [held.version for held in ledger.runs()] == ["base", "tuned"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -59,6 +105,12 @@ def test_options_reach_the_report(lab: Lab, tmp_path: Path, capsys: pytest.Captu
         (["base", "a-0", "--exit-code"], "--exit-code: needs a verdict to go by"),
         (["base", "a-0", "--training-set", "a"], "--training-set: expected ARM=PATH, found 'a'"),
         (["base", "a-0", "--after", "probe"], "needs the probe of the base model as well"),
+        (["base", "future"], "schema version 2, this slick reads up to 1; upgrade slick"),
+        (["base", "cut"], "the file may be half-written"),
+        (["base", "samples"], ".jsonl) but no results_*.json; copy it from where they were made, or run again"),
+        (["base", "short"], "holds 30 of the 40 answers that the results count"),
+        (["base", "others"], "others: has no fact in common with base (4 and 40 facts); score both models on"),
+        (["base", "words.txt"], "words.txt: expected a run's directory, or its results_*.json"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(
@@ -70,10 +122,8 @@ def test_bad_input_is_one_message_and_exit_code_2(
 ) -> None:
     """No traceback, nothing written."""
     monkeypatch.chdir(lab.root)
-    lab.score("base")
-    lab.arm("a", 0)
-    lab.score("long", max_gen_toks=99)
-    lab.probe(skill=dict.fromkeys((fact.id for fact in lab.facts), 1.0))
+    for name in arguments:
+        make(lab, name)
     capsys.readouterr()
     out = [] if "--out" in arguments else ["--out", "report.html"]
     assert run(["report", *arguments, *out]) == EXIT_INPUT
