@@ -13,7 +13,7 @@ from slick import options as o
 
 if TYPE_CHECKING:
     from slick_sft.study.run import OpenPool, Wish
-    from slick_sft.study.schedule import Pool
+    from slick_sft.study.schedule import Workers
     from slick_sft.study.state import State
 
 
@@ -103,7 +103,7 @@ def _machine(wish: Wish, jobs: int, ray: str) -> tuple[OpenPool, int, int]:
 
     chosen = choose(jobs, device=wish.device, arms=len(wish.grid.variants) * wish.seeds, model=wish.model)
 
-    def open_pool(out: Path, size: int, threads: int) -> AbstractContextManager[Pool]:
+    def open_pool(out: Path, size: int, threads: int) -> AbstractContextManager[Workers]:
         if ray:
             from slick_sft.study.ray_pool import RayPool
 

@@ -59,7 +59,7 @@ class ProcessPool:
         command: Sequence[str] = WORKER,
     ) -> None:
         self.out = out
-        self._size = size
+        self.size = size
         self._threads = threads
         self._gpus = gpus
         self._command = [sys.executable, *command]
@@ -76,8 +76,13 @@ class ProcessPool:
         self.close()
 
     @property
+    def device(self) -> str:
+        """What a job that names no device is done on."""
+        return "cuda" if self._gpus else "cpu"
+
+    @property
     def free(self) -> int:
-        return self._size - sum(worker.job is not None for worker in self._workers.values())
+        return self.size - sum(worker.job is not None for worker in self._workers.values())
 
     def start(self, job: Job) -> None:
         worker = self._idle()
@@ -125,7 +130,7 @@ class ProcessPool:
         for worker in self._workers.values():
             if worker.job is None:
                 return worker
-        number = next(n for n in range(self._size) if n not in self._workers)
+        number = next(n for n in range(self.size) if n not in self._workers)
         self._workers[number] = worker = self._spawn(number)
         return worker
 

@@ -180,7 +180,8 @@ class RayPool:
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             raise InputError(
                 f"--ray {self._address}: no cluster can be reached there ({' '.join(str(error).split())[:300]}); "
-                "expected local, auto, or an address such as HOST:6379"
+                "expected local, auto, or an address such as HOST:6379, and the token of a cluster that has one "
+                "(RAY_AUTH_TOKEN)"
             ) from error
 
     def _populate(self) -> None:
@@ -188,10 +189,11 @@ class RayPool:
         nodes = self._ray.nodes()
         self._gpu = self._gpu and any(has.get("GPU", 0) for has in _resources(nodes))
         self.size = min(self._asked, room(nodes, self._threads, gpu=self._gpu))
+        there = self._there()
         if not self.size:
             raise RunError(
                 f"--ray {self._address}: asked for {self._wanted()}, and no machine of the cluster has room for one "
-                f"({self._there()}); lower OMP_NUM_THREADS in a new --out, or add larger machines"
+                f"({there}); lower OMP_NUM_THREADS in a new --out, or add larger machines"
             )
         self._class = self._ray.remote(Actor).options(
             num_cpus=self._threads, num_gpus=int(self._gpu), max_concurrency=2
@@ -206,13 +208,13 @@ class RayPool:
         if not self.size:
             why = f": {failed[0]}" if failed else f" within {self._placed_s:g} s"
             raise RunError(
-                f"--ray {self._address}: asked for {self._wanted()}, placed none{why} ({self._there()}); see who has "
+                f"--ray {self._address}: asked for {self._wanted()}, placed none{why} ({there}); see who has "
                 "the cluster (ray status), and that its machines see this directory; or lower --jobs, or "
                 "OMP_NUM_THREADS in a new --out"
             )
         if self.size < self._asked:
             _say(
-                f"--ray {self._address}: asked for {self._wanted()}, placed {self.size} ({self._there()}); "
+                f"--ray {self._address}: asked for {self._wanted()}, placed {self.size} ({there}); "
                 f"goes on with {self.size}"
             )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from slick.files import make_directory, mapping_of, read_json
 from slick.locks import Lock
 from slick.provenance import check_model, fingerprint, same_model
 from slick_sft.formats import RECIPE
+from slick_sft.study.conditions import check_alike, conditions_now
 from slick_sft.study.forecast import Forecast, Measured, duration, forecast, guessed_size, jobs_by_kind, volume
 from slick_sft.study.grid import SPLITS, Grid
 from slick_sft.study.jobs import (
@@ -31,11 +32,11 @@ from slick_sft.study.jobs import (
     measure_job,
 )
 from slick_sft.study.pool import log_of, tail
-from slick_sft.study.schedule import INPUT, Event, Outcome, Pool, run_jobs
+from slick_sft.study.schedule import INPUT, Event, Outcome, Pool, Workers, run_jobs
 from slick_sft.study.state import LOCK, State
 
 # Opens the workers: (directory, how many, threads of each).
-OpenPool = Callable[[Path, int, int], AbstractContextManager[Pool]]
+OpenPool = Callable[[Path, int, int], AbstractContextManager[Workers]]
 # What is done one after the other: once the sets are mixed, |D| is known, and with it what the rest will take.
 _STAGES = {"Probing": ("probe", "mix"), "Tuning": ("score", "tune", "ptrue")}
 _SHOWN = 6
@@ -114,19 +115,24 @@ def _check_known(wish: Wish, base: Mapping[str, Any]) -> None:
 
 
 def plan_study(wish: Wish, open_pool: OpenPool, workers: int, threads: int) -> None:
-    """Prints what the study would take. Leaves nothing behind, but measures for some seconds where it is new."""
+    """Prints what the study would take. Leaves nothing behind, but measures for some seconds where it is new.
+
+    InputError for what would be refused of the study itself.
+    """
     from tempfile import TemporaryDirectory
 
     setup = set_up(wish)
     state = State.read(wish.out)
     jobs = jobs_of(setup, known_size(setup))
     state.check(setup, jobs)
+    done = done_jobs(jobs, wish.out)
     measured = measured_of(state.measured)
-    if measured is None:
-        with TemporaryDirectory() as place, open_pool(Path(place), 1, threads) as pool:
-            measured = measured_of(_measure(setup, pool, Path(place)))
-        assert measured is not None
-    costs = _costs(setup, done_jobs(jobs, wish.out), measured, workers, keep=wish.keep_models)
+    if len(done) < len(jobs):
+        with TemporaryDirectory() as place, open_pool(Path(place), workers, state.threads or threads) as pool:
+            setup, workers = _placed(setup, pool), pool.size
+            _note(check_alike(setup, state.conditions, conditions_now(setup)))
+            measured = measured or measured_of(_measure(setup, pool, Path(place)))
+    costs = _costs(setup, done, measured or Measured(), workers, keep=wish.keep_models)
     costs.print_plan()
 
 
@@ -150,10 +156,13 @@ def run_study(wish: Wish, open_pool: OpenPool, workers: int, threads: int) -> St
 
 def _work(wish: Wish, setup: Setup, state: State, open_pool: OpenPool, workers: int, threads: int) -> None:
     out = wish.out
-    state.begin(setup, jobs_of(setup), threads)
+    if not state.begun:
+        # Whatever becomes of the workers, the directory is this study's.
+        state.begin(setup, jobs_of(setup), threads)
     done = done_jobs(jobs_of(setup), out)
     if len(done) < len(jobs_of(setup)):
         with open_pool(out, workers, threads) as pool:
+            setup = _begun(setup, state, pool, threads)
             measured = measured_of(state.measured)
             if measured is None:
                 state.note_measured(_measure(setup, pool, out))
@@ -161,7 +170,7 @@ def _work(wish: Wish, setup: Setup, state: State, open_pool: OpenPool, workers: 
                 assert measured is not None
             said = ""
             for label, kinds in _STAGES.items():
-                costs = _costs(setup, done, measured, workers, keep=wish.keep_models)
+                costs = _costs(setup, done, measured, pool.size, keep=wish.keep_models)
                 chosen = [job for job in costs.left if job.kind in kinds]
                 if chosen and (headline := costs.headline()) != said:
                     print(headline, flush=True)
@@ -170,8 +179,28 @@ def _work(wish: Wish, setup: Setup, state: State, open_pool: OpenPool, workers: 
                     outcome = run_jobs(chosen, done, pool, watcher)
                 _raise_failed(out, outcome)
                 done = outcome.done
+    else:
+        state.begin(setup, jobs_of(setup), threads)
     _prune(wish, setup, done)
     state.finish(setup)
+
+
+def _begun(setup: Setup, state: State, pool: Workers, threads: int) -> Setup:
+    """The study on its workers' device, recorded as begun. InputError where what stands there is of another."""
+    placed = _placed(setup, pool)
+    now = conditions_now(placed)
+    _note(check_alike(placed, state.conditions, now))
+    state.begin(placed, jobs_of(placed), threads, now)
+    return placed
+
+
+def _placed(setup: Setup, pool: Workers) -> Setup:
+    return replace(setup, device=setup.device or pool.device)
+
+
+def _note(notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"slick: note: {note}", file=sys.stderr)
 
 
 def _measure(setup: Setup, pool: Pool, out: Path) -> Mapping[str, Any]:

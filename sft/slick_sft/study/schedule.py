@@ -45,6 +45,20 @@ class Pool(Protocol):
         ...
 
 
+class Workers(Pool, Protocol):
+    """A pool that says what it is made of."""
+
+    @property
+    def size(self) -> int:
+        """How many workers there are, busy or not."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """What a job that names no device is done on: "cpu" or "cuda"."""
+        ...
+
+
 @dataclass
 class Outcome:
     """How a study's jobs ended. failed: job → its event. left: those that could not be done, since they need one

@@ -12,6 +12,7 @@ from slick.files import make_directory, mapping_of, read_json, write_json
 from slick.provenance import library_versions, same_model
 from slick.runs import differences
 from slick.training import TRAINING
+from slick_sft.study.conditions import Conditions
 from slick_sft.study.jobs import (
     BASE,
     CONVERGENCE,
@@ -60,6 +61,10 @@ class State:
         return cls(out, {})
 
     @property
+    def begun(self) -> bool:
+        return bool(self._document)
+
+    @property
     def threads(self) -> int | None:
         """The threads of each worker, which the last digits of its sums depend on; None for a new study."""
         found = self._document.get("threads")
@@ -91,8 +96,18 @@ class State:
             # Outcomes that nothing is known of may rest on nothing else that is shown.
             mistakes.extend(shown.values() if shown else (", ".join(job.outs[:2]) for job, _ in found))
 
-    def begin(self, setup: Setup, jobs: Sequence[Job], threads: int) -> None:
-        """Records the study as it is now; outcomes that only an earlier grid asked for stay recorded."""
+    @property
+    def conditions(self) -> Mapping[str, Any]:
+        """Version → what its arms were last tuned on."""
+        return mapping_of(self._document.get("conditions"))
+
+    def begin(
+        self, setup: Setup, jobs: Sequence[Job], threads: int, conditions: Mapping[str, Conditions] | None = None
+    ) -> None:
+        """Records the study as it is now; outcomes that only an earlier grid asked for stay recorded.
+
+        conditions: version → what its arms are tuned on from now on; None leaves what was recorded.
+        """
         make_directory(self.out)
         before = mapping_of(self._document.get("jobs"))
         recorded = {job.name: {**mapping_of(before.get(job.name)), "settings": dict(job.settings)} for job in jobs}
@@ -107,6 +122,7 @@ class State:
             "grid": setup.grid.as_dict(),
             "seeds": setup.seeds,
             "threads": threads,
+            "conditions": {**self.conditions, **{name: of.as_dict() for name, of in (conditions or {}).items()}},
             "finished": False,
             "arms": [],
             "measured": dict(self.measured),
@@ -174,6 +190,7 @@ def _arm(setup: Setup, arm: Arm) -> dict[str, Any]:
         "tuned": f"{TUNED}/{arm.name}",
         "steps": training.get("steps"),
         "early_stop": training.get("early_stop"),
+        "conditions": Conditions.of_record(training).as_dict(),
         "scores": {
             stage: {split: f"{SCORES}/{names[stage]}{SCORED[split]}" for split in setup.scored} for stage in STAGES
         },

@@ -33,8 +33,11 @@ _TAKEN = {"train": 30, "dev": 8, "test": 6}
 class Inline:
     """A pool that does its jobs in this process, one at a time. stop_at: raises KeyboardInterrupt in place of it."""
 
-    def __init__(self, out: Path, stop_at: str = "") -> None:
+    size = 1
+
+    def __init__(self, out: Path, stop_at: str = "", device: str = "cpu") -> None:
         self.out = out
+        self.device = device
         self.stop_at = stop_at
         self.jobs: deque[Job] = deque()
         self.performed: list[str] = []

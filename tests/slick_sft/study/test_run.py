@@ -21,6 +21,7 @@ from slick.cli import run as run_command
 from slick.errors import InputError, RunError
 from slick.knowledge import Category
 from slick.knowledge_file import read_knowledge, write_knowledge
+from slick.provenance import library_versions
 from slick.runs import read_run, read_samples
 from slick_sft.dynamics import read_dynamics
 from slick_sft.study.grid import parse_grid
@@ -83,6 +84,7 @@ def test_a_study_leaves_what_its_report_needs(finished: Path) -> None:
     assert {path.name for path in (finished / "probe").iterdir()} == {"train", "dev", "test", "ood"}
     assert {path.name for path in (finished / "sets").iterdir()} == {*ARMS}
     for arm in study["arms"]:
+        assert arm["conditions"] == {"device": "cpu", "precision": "fp32", "versions": library_versions()}
         assert read_dynamics(finished / arm["tuned"])[0].step == 0
         assert set(read_dynamics(finished / arm["tuned"])[-1].sets) == {"train", "dev", "test", "ood"}
         for places in arm["scores"].values():
@@ -213,6 +215,23 @@ def test_outcomes_of_other_settings_are_refused(
     with pytest.raises(InputError, match=f"(?s)holds outcomes of other settings; choose another --out.*{named}"):
         run_study(wish(tmp_path / "out", grid=parse_grid(GRID.replace(before, after), "x")), forbidden, 1, 1)
     assert tables(tmp_path / "out") == tables(finished)
+
+
+def test_arms_of_two_devices_do_not_mix(tmp_path: Path, finished: Path, wish: Make, inline: Any) -> None:
+    """Gone on with where there is a GPU and none was: refused, and nothing is written; --device cpu goes on."""
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    lost = out / "scores" / "unknown-100-seed0-convergence"
+    shutil.rmtree(lost)
+    before = (out / "study.json").read_bytes()
+    for begin in (run_study, plan_study):
+        with pytest.raises(
+            InputError, match=r"tuned on cpu in fp32 .*; 3 of 3\).* on cuda in .* with --device cpu, or"
+        ):
+            begin(wish(out, device=""), lambda place, *_: inline(place, device="cuda"), 1, 1)
+    assert (out / "study.json").read_bytes() == before
+    run_study(wish(out, device="cpu"), lambda place, *_: inline(place, device="cuda"), 1, 1)
+    assert tables(out) == tables(finished)
 
 
 @pytest.mark.parametrize("tuned", [False, True])
