@@ -7,8 +7,9 @@ from slick.verdict import holm
 from slick_reports import wording
 from slick_sft.study.jobs import CONVERGENCE, EARLY_STOP
 from slick_sft.study_report import paper
+from slick_sft.study_report.asked import ALL, GROUPS
 from slick_sft.study_report.blocks import Cell, Claim, Finding, Section, Table, found, missing, points, row, said
-from slick_sft.study_report.data import ALL, GROUPS, STAGE_NAMES, STAGES, TEST, Study, Variant
+from slick_sft.study_report.data import STAGE_NAMES, STAGES, TEST, Study, Variant
 from slick_sft.study_report.measures import accuracy, clipped, compared
 
 ID, TITLE = "categories", "Sets of a single category"

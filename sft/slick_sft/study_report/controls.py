@@ -9,6 +9,7 @@ from slick.statistics import Estimate
 from slick_reports import wording
 from slick_sft.study.jobs import CONVERGENCE
 from slick_sft.study_report import paper
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import (
     Cell,
     Claim,
@@ -22,7 +23,7 @@ from slick_sft.study_report.blocks import (
     row,
     said,
 )
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
+from slick_sft.study_report.data import STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
 from slick_sft.study_report.measures import accuracy, difference
 
 ID, TITLE = "controls", "What Unknown rows do, and what fewer steps do"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slick.errors import InputError
-from slick.facts import Fact
 from slick.files import mapping_of, read_json
-from slick.knowledge import CATEGORIES, KNOWN, Category, Knowledge
+from slick.knowledge import CATEGORIES, Category, Knowledge
 from slick.knowledge_file import KNOWLEDGE, read_knowledge
 from slick_reports.inputs import read_scored
 from slick_sft.dynamics import DYNAMICS, Measurement, read_dynamics
@@ -23,19 +22,15 @@ from slick_sft.recipe import IDK, ZERO_WEIGHT, Recipe
 from slick_sft.recipe_file import recipe_of
 from slick_sft.study.jobs import BASE, CONVERGENCE, EARLY_STOP, PROBE, SCORED, SCORES
 from slick_sft.study.state import STUDY
+from slick_sft.study_report.asked import Asked
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from slick.statistics import Scores
-
-    Mask = NDArray[np.bool_]
+    from slick_sft.study_report.asked import Mask
 
 TEST, OOD = "test", "ood"
 STAGES = (EARLY_STOP, CONVERGENCE)
 STAGE_NAMES = {EARLY_STOP: "EARLY_STOP", CONVERGENCE: "CONVERGENCE"}
-ALL, KNOWN_FACTS = "all", "Known"
-GROUPS = (ALL, KNOWN_FACTS, *map(str, CATEGORIES))
 # What is done with the rows of a mix, whatever its share of Unknown rows.
 PLAIN, WITHOUT = Recipe(), Recipe(without=(Category.UNKNOWN,))
 CONTROL, RELABELLED = Recipe(weights=ZERO_WEIGHT), Recipe(idk=IDK)
@@ -84,50 +79,6 @@ class Answers:
 
     right: Scores
     abstained: Scores
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Facts of a split, in the base model's order. prior: whether the commonest answer is right, or NaN."""
-
-    facts: tuple[Fact, ...]
-    categories: tuple[Category | None, ...]
-    prior: NDArray[np.float64]
-
-    @cached_property
-    def clusters(self) -> list[tuple[str, str]]:
-        """A subject's facts belong together; a fact whose source names no subject stands alone."""
-        return clusters_of(self.facts)
-
-    @cached_property
-    def relations(self) -> list[str]:
-        return [fact.relation for fact in self.facts]
-
-    def only(self, mask: Mask) -> Asked:
-        """Those of its facts that the mask chooses."""
-        places = np.flatnonzero(mask)
-        return Asked(
-            tuple(self.facts[i] for i in places), tuple(self.categories[i] for i in places), self.prior[places]
-        )
-
-    def mask(self, group: str) -> Mask:
-        """Which facts belong to a group of `GROUPS`."""
-        if group == ALL:
-            return np.ones(len(self.facts), dtype=bool)
-        wanted = KNOWN if group == KNOWN_FACTS else (Category(group),)
-        return np.array([category in wanted for category in self.categories], dtype=bool)
-
-
-def asked_of(knowledge: Sequence[Knowledge]) -> Asked:
-    """The facts of a probe, with the categories that it found."""
-    return Asked(
-        tuple(k.fact for k in knowledge), tuple(k.category for k in knowledge), np.full(len(knowledge), np.nan)
-    )
-
-
-def clusters_of(facts: Iterable[Fact]) -> list[tuple[str, str]]:
-    """What each fact belongs to: its subject, or itself where its source names none."""
-    return [("subject", f.subject) if f.subject else ("fact", f.id) for f in facts]
 
 
 class Study:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from slick.verdict import Judgement, Outcome, judge_all
 from slick_reports import wording
 from slick_sft.study.jobs import EARLY_STOP
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import Cell, Claim, Finding, Section, Table, missing, percent, points, row
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, TEST, Study, Variant, share_name
+from slick_sft.study_report.data import TEST, Study, Variant, share_name
 from slick_sft.study_report.measures import accuracy, base_accuracy, compared, difference
 
 ID, TITLE = "early_stop", "At EARLY_STOP, does filtering lose anything?"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from slick.knowledge import Category
 from slick_reports import wording
 from slick_sft.study.jobs import CONVERGENCE, EARLY_STOP
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import Cell, Section, Table, percent, points, row
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, TEST, Study, Variant
+from slick_sft.study_report.data import TEST, Study, Variant
 from slick_sft.study_report.measures import accuracy, difference
 
 ID, TITLE = "variants", "Every variant"

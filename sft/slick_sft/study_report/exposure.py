@@ -16,8 +16,9 @@ from slick.statistics import LEVEL, Estimate, Interval
 from slick_reports.charts import shares_chart
 from slick_reports.numbers import CategoryShare, Shares
 from slick_reports.wording import UNDEFINED
+from slick_sft.study_report.asked import asked_of, clusters_of
 from slick_sft.study_report.blocks import Cell, Claim, Picture, Section, Table, found, percent, row, share_said
-from slick_sft.study_report.data import Study, asked_of, clusters_of
+from slick_sft.study_report.data import Study
 from slick_sft.study_report.measures import share
 
 if TYPE_CHECKING:

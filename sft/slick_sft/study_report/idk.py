@@ -5,8 +5,9 @@ from __future__ import annotations
 from slick.statistics import Estimate
 from slick_sft.study.jobs import CONVERGENCE
 from slick_sft.study_report import paper
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import Cell, Claim, Section, Table, found, missing, percent, plain_percent, row, said
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
+from slick_sft.study_report.data import STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
 from slick_sft.study_report.measures import combined, difference, ratio
 from slick_sft.study_report.measures import share as share_of
 

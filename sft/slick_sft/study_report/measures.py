@@ -15,7 +15,8 @@ import numpy as np
 
 from slick.paired import Paired, paired
 from slick.statistics import LEVEL, Estimate, Interval, design_effect, t_value, wilson
-from slick_sft.study_report.data import Asked, Study, Variant
+from slick_sft.study_report.asked import Asked
+from slick_sft.study_report.data import Study, Variant
 
 if TYPE_CHECKING:
     from slick.statistics import Scores

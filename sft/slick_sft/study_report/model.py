@@ -15,8 +15,9 @@ from slick_reports import wording
 from slick_sft.dynamics import TRAIN, Measurement
 from slick_sft.study.jobs import EARLY_STOP
 from slick_sft.study_report import paper
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import Cell, Claim, Finding, Section, Table, plain_percent, row
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, OOD, STAGES, TEST, Arm, Study, Variant
+from slick_sft.study_report.data import OOD, STAGES, TEST, Arm, Study, Variant
 
 ID, TITLE = "model", "The linear model"
 _SETS = {ALL: CATEGORIES, KNOWN_FACTS: KNOWN}

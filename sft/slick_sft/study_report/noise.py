@@ -17,18 +17,9 @@ from slick.statistics import LEVEL, Estimate, Interval
 from slick_reports import wording
 from slick_reports.numbers import direction
 from slick_sft.study.jobs import CONVERGENCE
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS, Asked, asked_of
 from slick_sft.study_report.blocks import Cell, Section, Table, percent, points, row, share_said, text
-from slick_sft.study_report.data import (
-    ALL,
-    KNOWN_FACTS,
-    STAGE_NAMES,
-    STAGES,
-    TEST,
-    Asked,
-    Study,
-    Variant,
-    asked_of,
-)
+from slick_sft.study_report.data import STAGE_NAMES, STAGES, TEST, Study, Variant
 from slick_sft.study_report.measures import clipped, combined, share
 
 if TYPE_CHECKING:

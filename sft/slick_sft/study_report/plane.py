@@ -6,8 +6,9 @@ from slick.knowledge import KNOWN
 from slick_reports import wording
 from slick_sft.dynamics import TRAIN
 from slick_sft.study.jobs import CONVERGENCE
+from slick_sft.study_report.asked import KNOWN_FACTS
 from slick_sft.study_report.blocks import Claim, Picture, Section, Table, found, missing, percent, points, row, said
-from slick_sft.study_report.data import KNOWN_FACTS, TEST, Study, Variant
+from slick_sft.study_report.data import TEST, Study, Variant
 from slick_sft.study_report.measures import accuracy, difference
 from slick_sft.study_report.pictures import Dot, Line, lines_chart
 

@@ -28,8 +28,9 @@ from slick_sft.study_report import (
     truth,
     why,
 )
+from slick_sft.study_report.asked import KNOWN_FACTS
 from slick_sft.study_report.blocks import Finding, Section, StudyReport, said, share_said
-from slick_sft.study_report.data import KNOWN_FACTS, TEST, Study, share_name
+from slick_sft.study_report.data import TEST, Study, share_name
 from slick_sft.study_report.measures import accuracy, difference
 
 TITLE = "What fine-tuning on new knowledge did to old knowledge"

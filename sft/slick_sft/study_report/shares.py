@@ -6,6 +6,7 @@ from slick.statistics import Estimate
 from slick_reports import wording
 from slick_sft.study.jobs import CONVERGENCE, EARLY_STOP
 from slick_sft.study_report import paper, trend
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import (
     Cell,
     Claim,
@@ -20,17 +21,7 @@ from slick_sft.study_report.blocks import (
     said,
     share_said,
 )
-from slick_sft.study_report.data import (
-    ALL,
-    KNOWN_FACTS,
-    OOD,
-    STAGE_NAMES,
-    STAGES,
-    TEST,
-    Study,
-    Variant,
-    share_name,
-)
+from slick_sft.study_report.data import OOD, STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
 from slick_sft.study_report.measures import accuracy, base_accuracy, clipped, combined, difference, prior
 from slick_sft.study_report.pictures import Dot, Line, lines_chart
 

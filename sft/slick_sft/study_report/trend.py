@@ -11,8 +11,9 @@ from slick.statistics import Estimate
 from slick.verdict import holm
 from slick_reports import wording
 from slick_sft.study.jobs import CONVERGENCE
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import Claim, Finding, found, said
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, TEST, Study, Variant
+from slick_sft.study_report.data import TEST, Study, Variant
 from slick_sft.study_report.measures import combined, compared
 
 ALPHA = 0.05

@@ -17,8 +17,9 @@ from slick_reports import wording
 from slick_sft.dynamics import TRAIN
 from slick_sft.study.jobs import EARLY_STOP
 from slick_sft.study_report import paper
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import Cell, Section, Table, listed, percent, points, row
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, TEST, Study, Variant
+from slick_sft.study_report.data import TEST, Study, Variant
 from slick_sft.study_report.measures import base_accuracy, clipped, combined, difference
 from slick_sft.study_report.model import chance, coefficient, fitted, where
 

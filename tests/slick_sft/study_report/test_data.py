@@ -12,7 +12,8 @@ import pytest
 from slick.errors import InputError
 from slick.files import read_json, write_json
 from slick.knowledge import Category
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, OOD, TEST, Study, share_name
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS
+from slick_sft.study_report.data import OOD, TEST, Study, share_name
 
 Maker = Callable[..., Path]
 

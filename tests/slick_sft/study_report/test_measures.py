@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from slick.facts import Fact
 from slick.statistics import Estimate, Interval, arm_share, seeds_difference, wilson
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, TEST, Asked, Study
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS, Asked
+from slick_sft.study_report.data import TEST, Study
 from slick_sft.study_report.measures import (
     accuracy,
     base_accuracy,

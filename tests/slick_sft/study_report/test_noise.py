@@ -11,7 +11,8 @@ import pytest
 from slick.facts import Fact
 from slick.knowledge import Category, Chances, Knowledge
 from slick_sft.study_report import noise
-from slick_sft.study_report.data import KNOWN_FACTS, Asked, Study
+from slick_sft.study_report.asked import KNOWN_FACTS, Asked
+from slick_sft.study_report.data import Study
 
 Maker = Callable[..., Path]
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from slick_sft.study_report import trend
+from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import Finding
-from slick_sft.study_report.data import ALL, KNOWN_FACTS, TEST, Answers, Study, Variant
+from slick_sft.study_report.data import TEST, Answers, Study, Variant
 
 STAGE = "convergence"
 
