@@ -135,7 +135,7 @@ def _arm(arm: ArmNumbers, report: Report, stem: str) -> list[str]:
 def _verdict(report: Report) -> list[str]:
     if report.verdict is None:
         return []
-    header = ["arm", "verdict", "against", "facts", "n", "difference", "margin", "passes above", "may fail below"]
+    header = ["arm", "verdict", "against", "facts", "n", "difference", "margin", "passes above", "fails below"]
     rows = [
         [
             escape(v.arm),

@@ -160,7 +160,8 @@ class LossCurve:
 class VerdictNumbers:
     """Non-inferiority of one arm. margin: the drop that is too much, a fraction. against: "before" or the control.
 
-    passes_from: any margin above it would PASS; fails_below: any margin below it could FAIL; None where undefined.
+    passes_from: any margin above it would PASS; fails_below: any margin below it would FAIL, counting and Holm's
+    correction over the arms, which are judged by the same margin, with it; 0 where none would. None where undefined.
     """
 
     arm: str

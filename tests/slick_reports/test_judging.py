@@ -51,7 +51,10 @@ def test_a_large_loss_fails(wide: Lab) -> None:
     found = judged([wide.score("base"), wide.score("tuned", wide.wrong_on(*range(80)))], 0.05)
     assert found.outcome == "FAIL"
     assert "FAIL: all facts, against before: “tuned” lost more than 5.0 points (−20.0 points" in found.sentence
-    assert "it would PASS with a margin above 23.5 points, and no longer FAIL with a margin of" in found.turns[0]
+    assert (
+        "it would PASS with a margin above 23.5 points, and no longer FAIL with one of 16.8 points or more."
+        in (found.turns[0])
+    )
 
 
 def test_what_is_open_says_what_would_settle_it(wide: Lab) -> None:
@@ -63,6 +66,38 @@ def test_what_is_open_says_what_would_settle_it(wide: Lab) -> None:
     assert "in “t” a drop of 2.0 points is not settled" in found.sentence
     assert any("facts in all would settle it." in turn for turn in found.turns)
     assert any("no margin makes it FAIL" in turn for turn in found.turns)
+
+
+def test_no_margin_is_said_to_fail_where_counting_does_not_convict(wide: Lab) -> None:
+    """16 lost and none gained lie beyond 2.6 points by the interval alone; counted, only below 2.5."""
+    base, tuned = wide.score("base"), wide.score("tuned", wide.wrong_on(*range(16)))
+    found = judged([base, tuned], 0.026)
+    (only,) = found.verdicts
+    assert only.estimate is not None
+    assert only.estimate.interval is not None
+    assert only.estimate.interval.high < -0.026
+    assert found.outcome == "INCONCLUSIVE"
+    assert only.fails_below == pytest.approx(0.02525, abs=3e-5)
+    assert "and FAIL with one below 2.5 points." in found.turns[0]
+
+
+@pytest.mark.parametrize("arms", [[16], [16, 17], [14, 20, 60], [0, 15], [80, 90, 100]])
+def test_an_arm_turns_exactly_where_it_is_said_to(wide: Lab, arms: list[int]) -> None:
+    """Whether counting, Holm's correction or the interval decides, and whatever margin was asked about."""
+    runs = [wide.score("base"), *(wide.score(f"arm{i}", wide.wrong_on(*range(k))) for i, k in enumerate(arms))]
+    turning = judged(runs, 0.03).verdicts
+    for place, verdict in enumerate(turning):
+        assert verdict.passes_from is not None
+        assert verdict.fails_below is not None
+        wanted = [
+            (verdict.fails_below - 1e-4, "FAIL"),
+            (verdict.fails_below + 1e-4, "INCONCLUSIVE"),
+            (verdict.passes_from - 1e-4, "INCONCLUSIVE"),
+            (verdict.passes_from + 1e-4, "PASS"),
+        ]
+        for margin, outcome in wanted:
+            if margin > 0:
+                assert judged(runs, margin).verdicts[place].outcome == outcome
 
 
 def test_the_control_is_what_arms_are_judged_against(study: Study) -> None:
