@@ -90,7 +90,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class StudyReport:
-    """Everything a study's report says. notes: what the person who ran it has to say. level: of every interval."""
+    """Everything a study's report says. notes: what the person who ran it has to say. level: of every interval.
+
+    banners: warnings that stand above all else.
+    """
 
     title: str
     kicker: str
@@ -102,6 +105,7 @@ class StudyReport:
     provenance: tuple[tuple[str, str], ...]
     level: float
     seeds: int
+    banners: tuple[str, ...] = ()
 
     @property
     def claims(self) -> tuple[Claim, ...]:

@@ -22,6 +22,7 @@ from slick_sft.study_report import (
     noise,
     paper,
     plane,
+    protocol,
     render,
     shares,
     training,
@@ -51,6 +52,7 @@ _SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     plane.section,
     noise.section,
     every.section,
+    protocol.section,
 )
 
 
@@ -69,6 +71,7 @@ def build(path: Path) -> StudyReport:
         provenance=_provenance(study),
         level=LEVEL,
         seeds=study.seeds,
+        banners=protocol.banners(study),
     )
 
 
@@ -122,7 +125,7 @@ def findings(sections: Sequence[Section]) -> tuple[str, ...]:
         told = "Not as expected" if claim.ours else "Differs from the paper"
         found.append(f"{told}: {claim.claim} {'' if claim.ours else f'There: {claim.paper}. '}Here: {claim.here}.")
     found += [f"Why b_kn is not the paper's: {s.data['reason']}" for s in sections if s.id == why.ID and s.data]
-    left_out = [section.title for section in sections if section.missing]
+    left_out = [s.title for s in sections if s.missing and s.id != exposure.ID]
     if left_out:
         found.append(f"Left out, since it was not part of this study: {', '.join(left_out)}.")
     return tuple(found)
