@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from slick.errors import InputError, Mistakes
 from slick.files import mapping_of
 from slick.knowledge import Category
 from slick.knowledge_file import KnowledgeFile, read_knowledge
+from slick.paired import LEDGER_RUNS
 from slick.provenance import same_model
 from slick.runs import differences
 from slick_reports.comparable import check_comparable
@@ -54,12 +55,17 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two arms that were found comparable. mismatches: what differs and was allowed to."""
+    """Two arms that were found comparable. mismatches: what differs and was allowed to.
+
+    ledger: where each arm is one run, recorded runs of the control's recipe, itself among them, which tell how far
+    seeds lie apart; none where there are fewer than `slick.paired.LEDGER_RUNS`.
+    """
 
     candidate: Arm
     control: Arm
     knowledge: KnowledgeFile | None = None
     mismatches: tuple[Mismatch, ...] = ()
+    ledger: tuple[Scored, ...] = ()
 
     def runs(self) -> Iterator[Scored]:
         yield from self.candidate.runs
@@ -90,11 +96,34 @@ def read_arm(paths: Sequence[Path], name: str) -> Arm:
 
 
 def read_pair(
-    candidate: Sequence[Path], control: Sequence[Path], knowledge: Path | None = None, *, allow_mismatch: bool = False
+    candidate: Sequence[Path],
+    control: Sequence[Path],
+    knowledge: Path | None = None,
+    *,
+    allow_mismatch: bool = False,
+    seeds: int | None = None,
+    recorded: Sequence[Path] = (),
 ) -> Pair:
-    """Both arms. Raises InputError where they cannot be compared, naming all that differs, unless it is allowed."""
-    arms = read_arm(candidate, "candidate"), read_arm(control, "control")
-    return pair_of(*arms, read_knowledge(knowledge) if knowledge else None, allow_mismatch=allow_mismatch)
+    """Both arms. Raises InputError where they cannot be compared, naming all that differs, unless it is allowed.
+
+    seeds: how many the policy judges by. With 1, a candidate of one run meets the control's run of its seed, or its
+    first, and all of the control's runs with those `recorded` besides are the ledger of how far seeds lie apart.
+    """
+    ours, theirs = read_arm(candidate, "candidate"), read_arm(control, "control")
+    ledger: tuple[Scored, ...] = ()
+    if seeds == 1 and len(ours.runs) == 1 and not theirs.untrained:
+        known = {path.resolve() for path in control}
+        more = [path for path in recorded if path.resolve() not in known]
+        if len(control) + len(more) >= LEDGER_RUNS:
+            whole = read_arm([*control, *more], "ledger of the control") if more else theirs
+            check_arm(whole)
+            ledger, theirs = whole.runs, Arm(theirs.name, (_of_seed(theirs, ours.runs[0].seed),))
+    pair = pair_of(ours, theirs, read_knowledge(knowledge) if knowledge else None, allow_mismatch=allow_mismatch)
+    return replace(pair, ledger=ledger)
+
+
+def _of_seed(arm: Arm, seed: int | None) -> Scored:
+    return next((run for run in arm.runs if run.seed is not None and run.seed == seed), arm.runs[0])
 
 
 def pair_of(

@@ -27,8 +27,9 @@ def assert_keeps_knowledge(
     """Fail unless the candidate keeps what the control knows, within the policy's margins; the message is the table.
 
     candidate, control: score runs, as `slick score` or lm_eval wrote them, one a seed. policy: a file, or what it
-    would hold, such as {"margins": {"Known": 2}}. baseline: the control by its name. inconclusive: "fail" an open
-    verdict, let it "pass", or "report" it as a skipped test. Returns the report of a verdict that let it pass.
+    would hold, such as {"margins": {"Known": 2}}. baseline: the control by its name, in the file `baselines`, beside
+    which looks are counted. inconclusive: "fail" an open verdict, let it "pass", or "report" it as a skipped test.
+    Returns the report of a verdict that let it pass.
 
     Raises AssertionError for a FAIL, and `slick.errors.InputError` for what cannot be judged: never a verdict.
     """
@@ -37,6 +38,7 @@ def assert_keeps_knowledge(
     from slick_sft.gate.arms import read_pair
     from slick_sft.gate.baselines import read_baseline
     from slick_sft.gate.decide import decide
+    from slick_sft.gate.looks import look, looks_beside
     from slick_sft.gate.outputs import plain
     from slick_sft.gate.policy import BASELINE, INCONCLUSIVE, Control, policy_of, read_policy
 
@@ -52,7 +54,14 @@ def assert_keeps_knowledge(
     if rule.control.kind == BASELINE and not against:
         blessed = read_baseline(rule.control.name, Path(baselines))
         against, notes = [path for path, _ in blessed.runs], blessed.notes(rule.baseline_days)
-    pair = read_pair(_paths(candidate), against, Path(knowledge) if knowledge else None, allow_mismatch=allow_mismatch)
+    pair = read_pair(
+        _paths(candidate),
+        against,
+        Path(knowledge) if knowledge else None,
+        allow_mismatch=allow_mismatch,
+        seeds=rule.seeds,
+    )
+    look(pair, rule.looks, *looks_beside(Path(baselines)))
     report = decide(pair, rule, control=str(rule.control) if notes else "the control", notes=notes)
     if report.exit_code == 0:
         return report

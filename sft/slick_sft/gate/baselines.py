@@ -15,6 +15,7 @@ from slick.provenance import library_versions
 from slick.rows import nearest, shown
 from slick_reports.inputs import Scored
 from slick_sft.gate.arms import Arm, read_arm
+from slick_sft.gate.locked import locked
 
 SCHEMA = 1
 KIND = "slick baselines"
@@ -59,20 +60,23 @@ def bless(
     found, verdict = _runs_of(paths)
     arm = read_arm(found, f"baseline {name}")
     _check_one_recipe(arm)
-    document = _read(file)
-    entries = document["baselines"]
-    before = entries.get(name)
-    if before and not move:
-        raise InputError(
-            f"{file}: the baseline {shown(name)} stands there already, of {str(before.get('date'))[:10]}; a baseline "
-            "moves only with --move"
-        )
     entry = _entry(arm, file, verdict, now or datetime.now(UTC))
-    if before:
-        moved = {"date": before.get("date"), "weights": [mapping_of(r).get("weights") for r in before.get("runs", [])]}
-        entry["moved_from"] = [moved, *before.get("moved_from", [])][:_MOVES]
-    entries[name] = entry
-    write_json(file, document)
+    # Of two that bless at once, neither loses what the other wrote.
+    with locked(file):
+        document = _read(file)
+        entries = document["baselines"]
+        before = entries.get(name)
+        if before and not move:
+            raise InputError(
+                f"{file}: the baseline {shown(name)} stands there already, of {str(before.get('date'))[:10]}; a "
+                "baseline moves only with --move"
+            )
+        if before:
+            runs = [mapping_of(run).get("weights") for run in before.get("runs", [])]
+            moved = {"date": before.get("date"), "weights": runs}
+            entry["moved_from"] = [moved, *before.get("moved_from", [])][:_MOVES]
+        entries[name] = entry
+        write_json(file, document)
     return _baseline(name, entry, file)
 
 

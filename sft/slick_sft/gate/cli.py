@@ -14,10 +14,11 @@ from slick import options as o
 
 if TYPE_CHECKING:
     from slick_sft.gate.baselines import Baseline
+    from slick_sft.gate.jobs import OpenPool
+    from slick_sft.gate.plan import Lint
     from slick_sft.gate.policy import Policy
     from slick_sft.gate.report import GateReport
-    from slick_sft.gate.run import Lint, OpenPool, Prepared
-    from slick_sft.gate.self_check import Line
+    from slick_sft.gate.wish import Prepared
     from slick_sft.lint.report import Report
     from slick_sft.lint.run import Ready
     from slick_sft.study.schedule import Pool
@@ -105,7 +106,16 @@ def gate(
     if init:
         _init(policy)
         return 0
+    from slick_sft.gate.existing import check_runs, judge_runs
+    from slick_sft.gate.telling import tell, tell_self_check
+
     _check_modes(paths, runs=runs, rescore=rescore, self_check=self_check, control=control, plan=plan)
+    _check_outputs(
+        {"--json": json, "--markdown": markdown, "--junit": junit, "--out": out},
+        [*paths, *(control or [])],
+        policy,
+        [baselines, *([knowledge] if knowledge else [])],
+    )
     if runs and out is not None and not self_check:
         from slick_sft.gate.outputs import remove_verdict
 
@@ -120,16 +130,18 @@ def gate(
         assert chosen is not None
         blessed = _blessed(chosen, baselines)
         if self_check and (runs or not paths):
-            _self_check_runs([*paths, *(control or [])], chosen, json)
+            tell_self_check(check_runs([*paths, *(control or [])], chosen), chosen, json)
             return 0
         if runs:
-            report = _judge_runs(
-                paths, list(control or []), chosen, blessed, knowledge, out, allow_mismatch=allow_mismatch
+            report = judge_runs(
+                paths, list(control or []), chosen, blessed, baselines, knowledge, out, allow_mismatch=allow_mismatch
             )
         else:
             if not paths or not model or out is None:
                 raise InputError("give a DATASET, its --model, and --out DIR; or --runs, --rescore, --init")
-            from slick_sft.gate.run import Wish, prepare, run_gate, run_self_check
+            from slick_sft.gate.prepare import prepare
+            from slick_sft.gate.run import run_gate, run_self_check
+            from slick_sft.gate.wish import Wish
 
             wish = Wish(
                 paths,
@@ -137,6 +149,7 @@ def gate(
                 chosen,
                 out,
                 blessed,
+                baselines,
                 relation_column,
                 device,
                 batch_size,
@@ -148,12 +161,12 @@ def gate(
             ready = prepare(wish)
             lint, pool = _lint_by(wish.model, batch_size, device, store, no_store), _pools(ready, jobs)
             if self_check:
-                _tell_self_check(run_self_check(ready, lint, pool, _say), chosen, json or out / "self-check.json")
+                tell_self_check(run_self_check(ready, lint, pool, _say), chosen, json or out / "self-check.json")
                 return 0
             report = run_gate(ready, lint, pool, _say, plan_only=plan)
     if report is None:
         return 0
-    _tell(report, out, json, markdown, junit)
+    tell(report, out, json, markdown, junit)
     return report.exit_code
 
 
@@ -214,6 +227,19 @@ def _check_modes(
             mistakes.add("--plan: is for a gate that trains; leave out --runs and --rescore")
 
 
+def _check_outputs(outputs: dict[str, Path | None], given: list[Path], policy: Path, beside: list[Path]) -> None:
+    """InputError where a verdict would take the place of what it is about, or of another."""
+    from slick_sft.gate.looks import LOOKS
+    from slick_sft.lint.places import check_outputs
+
+    files = [*beside, *(path.parent / LOOKS for path in beside[:1])]
+    check_outputs(
+        outputs,
+        {"the dataset, or a run,": given, "the policy": [policy], "a file that the gate keeps": files},
+        what="the verdict",
+    )
+
+
 def _policy(path: Path, baseline: str, inconclusive: Inconclusive | None, *, needed: bool) -> Policy | None:
     """The policy, with what the command line says otherwise. Not needed: None where no such file is."""
     from dataclasses import replace
@@ -233,117 +259,6 @@ def _blessed(policy: Policy, file: Path) -> Baseline | None:
     from slick_sft.gate.policy import BASELINE
 
     return read_baseline(policy.control.name, file) if policy.control.kind == BASELINE else None
-
-
-def _judge_runs(
-    paths: list[Path],
-    control: list[Path],
-    policy: Policy,
-    baseline: Baseline | None,
-    knowledge: Path | None,
-    out: Path | None,
-    *,
-    allow_mismatch: bool,
-) -> GateReport:
-    from dataclasses import replace
-
-    from slick.errors import InputError
-    from slick_sft.gate.arms import read_pair
-    from slick_sft.gate.decide import decide
-    from slick_sft.gate.looks import look
-
-    notes: list[str] = []
-    if baseline and control:
-        raise InputError("--control and a baseline: give one of them")
-    if baseline:
-        control, notes = [path for path, _ in baseline.runs], baseline.notes(policy.baseline_days)
-    elif not control and len(paths) == 2:
-        paths, control = paths[:1], paths[1:]
-    if not control or not paths:
-        raise InputError(
-            f"--runs: found {len(paths)} candidate run{'s' * (len(paths) != 1)} and no control; expected "
-            "slick gate --runs CANDIDATE CONTROL, or --control RUN for each run of the control"
-        )
-    pair = read_pair(paths, control, knowledge, allow_mismatch=allow_mismatch)
-    if out is not None:
-        look(pair, out, policy.looks)
-    name = str(policy.control) if baseline or policy.control.kind == "base" else "the runs given as --control"
-    report = decide(pair, policy, control=name, notes=notes)
-    return replace(report, knowledge=str(knowledge) if knowledge else None)
-
-
-def _self_check_runs(paths: Sequence[Path], policy: Policy, json: Path | None) -> None:
-    from slick.errors import InputError
-    from slick_sft.gate.arms import read_arm
-    from slick_sft.gate.self_check import self_check
-
-    if not paths:
-        raise InputError("--self-check: give a DATASET to train controls on, or four --control runs or more")
-    arm = read_arm(paths, "control")
-    _tell_self_check(self_check(arm, policy), policy, json)
-
-
-def _tell_self_check(lines: Sequence[Line], policy: Policy, json: Path | None) -> None:
-    from slick.files import write_json
-    from slick.terminal import print_table
-    from slick_reports import wording
-    from slick_sft.gate.self_check import as_dict, noise_of
-
-    rows = [
-        (
-            line.name,
-            f"{line.noise.n:,}",
-            wording.percent(line.discordant),
-            wording.size(line.noise.item**0.5),
-            wording.size(line.noise.beyond**0.5),
-            wording.points(line.largest),
-            f"{line.apart} of {line.splits}",
-            wording.size(line.smallest) if line.smallest is not None else wording.UNDEFINED,
-            wording.size(line.margin),
-        )
-        for line in lines
-    ]
-    header = (
-        "facts",
-        "n",
-        "discordant %",
-        "sd by facts",
-        "sd by seeds",
-        "largest",
-        "apart",
-        "smallest margin",
-        "asked",
-    )
-    print_table("control seeds against other control seeds; margins and differences in points", header, rows)
-    for line in lines:
-        print(line.sentence)
-    noise = noise_of(lines)
-    print(f"for the policy: noise: {{discordant: {noise['discordant']:g}, seeds_sd: {noise['seeds_sd']:g}}}")
-    if json:
-        write_json(json, as_dict(lines, policy))
-        print(json)
-
-
-def _tell(report: GateReport, out: Path | None, json: Path | None, markdown: Path | None, junit: Path | None) -> None:
-    """Prints the verdict and writes its files. In a workflow nothing of it is taken for a command."""
-    import os
-    import secrets
-
-    from slick_sft.gate.baselines import GATE
-    from slick_sft.gate.outputs import print_report, write_files, write_summary
-
-    word = secrets.token_hex(16) if os.environ.get("GITHUB_ACTIONS") == "true" else ""
-    if word:
-        print(f"::stop-commands::{word}", flush=True)
-    print_report(report)
-    if word:
-        print(f"::{word}::", flush=True)
-    written = write_files(report, json=json, markdown_file=markdown, junit_file=junit)
-    if out is not None:
-        written += write_files(report, json=out / GATE, markdown_file=out / "gate.md", junit_file=out / "gate.xml")
-    write_summary(report)
-    for path in written:
-        print(path)
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,7 @@ from slick_sft.lint.examine import Examined, question_key
 from slick_sft.lint.findings import is_unknown
 from slick_sft.lint.report import Report
 from slick_sft.lint.short_facts import Reason
-from slick_sft.lint.training import training_rows
+from slick_sft.lint.training import learns, training_rows
 
 Rows = list[dict[str, Any]]
 
@@ -26,7 +26,7 @@ class Dataset:
     """candidate, control: the rows of the arms, equal but for the weights of those that the model does not know.
 
     form: how facts are asked; form_found: whether the dataset's prompts say so. leaked: ids of the held-out facts that
-    it asks itself. unknown: how many of its rows are silenced in the control.
+    it asks itself. unknown: how many of its rows, or turns, are silenced in the control.
     """
 
     candidate: Rows
@@ -45,8 +45,27 @@ class Dataset:
         probed = sum(counts.values())
         shares = ", ".join(f"{counts[c]:,} {c}" for c in CATEGORIES)
         left = len(self.report.rows) - probed
-        told = f"The dataset has {len(self.report.rows):,} rows; {probed:,} state facts that were probed: {shares}."
-        return told + (f" {left:,} rows could not be probed, and count neither as known nor as new." if left else "")
+        unit = self.report.unit
+        turns = f" with {len(self.report.rows):,} turns" if unit != "rows" else ""
+        told = f"The dataset has {self.report.n_rows:,} rows{turns}; {probed:,} state facts that were probed: {shares}."
+        return told + (f" {left:,} {unit} could not be probed, and count neither as known nor as new." if left else "")
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of how conversations are trained on."""
+        several = Counter((id(row.source), row.row.number) for row in self.report.rows if row.turn and learns(row))
+        several = Counter({row: n for row, n in several.items() if n > 1})
+        unasked = sum(row.exchange.prompt == [] and bool(row.exchange.answer) for row in self.report.rows)
+        found = []
+        if several:
+            found.append(
+                f"{len(several):,} rows hold several answers: each of these {several.total():,} answers is trained on "
+                "as a row of its own, behind all that was said before it. Training on whole conversations learns the "
+                "same answers in fewer steps."
+            )
+        if unasked:
+            found.append(f"{unasked:,} answers that nothing was said before are not trained on.")
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         rules = Counter(finding.rule.id for finding in self.report.findings)
@@ -54,7 +73,8 @@ class Dataset:
             "sentence": self.sentence,
             "paths": [self.report.path(source) for source in self.report.sources],
             "sha256": [source.digest for source in self.report.sources],
-            "rows": len(self.report.rows),
+            "rows": self.report.n_rows,
+            "exchanges": len(self.report.rows),
             "categories": {str(c): self.report.categories[c] for c in CATEGORIES},
             "not_probed": {str(reason): n for reason, n in self.report.not_probed.items()},
             "findings": dict(rules),

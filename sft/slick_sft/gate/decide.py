@@ -12,7 +12,7 @@ from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES, Category
 from slick.matching import Matching, is_right
-from slick.paired import Paired, paired
+from slick.paired import LEDGER_RUNS, Ledger, Paired, paired
 from slick.verdict import Verdict, judge_all
 from slick_reports.inputs import Answered, Scored
 from slick_sft.gate.arms import Pair, bases_known, other_bases, told
@@ -25,25 +25,27 @@ if TYPE_CHECKING:
     from slick.statistics import Scores
 
     Mask = NDArray[np.bool_]
+    Arms = tuple[Scores, Scores, Scores]
 
 MADE_UP = "not made up"
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Answers to the facts that all runs share, in one order. right, abstained: runs × facts, 0 or 1."""
+    """Answers to the facts that all runs share, in one order. right, abstained: runs × facts, 0 or 1, of candidate,
+    control and ledger (no runs where there is none)."""
 
     facts: tuple[Fact, ...]
     categories: tuple[Category | None, ...]
     priors: Scores
-    right: tuple[Scores, Scores]
-    abstained: tuple[Scores, Scores]
+    right: Arms
+    abstained: Arms
     answers: tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]
 
     @classmethod
     def of(cls, pair: Pair, policy: Policy, excluded: Collection[str] = ()) -> Sheet:
         """excluded: ids of facts that are not judged. InputError where no fact is left."""
-        runs = list(pair.runs())
+        runs = [*pair.runs(), *pair.ledger]
         first = pair.control.runs[0].rows
         ids = [id for id in first if id not in excluded and all(id in run.rows for run in runs)]
         if not ids:
@@ -52,7 +54,8 @@ class Sheet:
                 + (f", but for {len(excluded)} that stand in the dataset" if excluded else "")
             )
         known = pair.categories()
-        rows = [[[run.rows[id] for id in ids] for run in arm.runs] for arm in (pair.candidate, pair.control)]
+        arms = (pair.candidate.runs, pair.control.runs, pair.ledger)
+        rows = [[[run.rows[id] for id in ids] for run in arm] for arm in arms]
         right = [[[_right(row, policy.matching) for row in run] for run in arm] for arm in rows]
         abstained = [[[policy.abstains(row.answer) for row in run] for run in arm] for arm in rows]
         answers = [tuple(tuple(row.answer for row in run) for run in arm) for arm in rows]
@@ -60,8 +63,8 @@ class Sheet:
             tuple(first[id].fact for id in ids),
             tuple(known.get(id) for id in ids),
             np.array([np.nan if first[id].prior is None else float(bool(first[id].prior)) for id in ids]),
-            (np.array(right[0], dtype=float), np.array(right[1], dtype=float)),
-            (np.array(abstained[0], dtype=float), np.array(abstained[1], dtype=float)),
+            _arms(right, len(ids)),
+            _arms(abstained, len(ids)),
             (answers[0], answers[1]),
         )
 
@@ -70,15 +73,15 @@ class Sheet:
         wanted = knows(group)
         return np.array([not wanted or (c is not None and str(c) in wanted) for c in self.categories], dtype=bool)
 
-    def kept(self) -> tuple[Scores, Scores]:
+    def kept(self) -> Arms:
         """Per arm, whether an answer is right or abstains."""
-        return (np.maximum(self.right[0], self.abstained[0]), np.maximum(self.right[1], self.abstained[1]))
+        first, second, third = (np.maximum(*of) for of in zip(self.right, self.abstained, strict=True))
+        return first, second, third
 
-    def paired(
-        self, scores: tuple[Scores, Scores], mask: Mask, clusters: Sequence[str], *, fixed_control: bool
-    ) -> Paired | None:
+    def paired(self, scores: Arms, mask: Mask, clusters: Sequence[str], *, fixed_control: bool) -> Paired | None:
         """Candidate minus control on the facts of a mask; InputError where one run meets several."""
         inside = [self.facts[i] for i in np.flatnonzero(mask)]
+        recorded = scores[2][:, mask]
         try:
             return paired(
                 scores[0][:, mask],
@@ -87,12 +90,18 @@ class Sheet:
                 # A relation that is a cluster is a draw from many, and then not fixed by design.
                 strata=None if "relation" in clusters else [fact.relation for fact in inside],
                 fixed_control=fixed_control,
+                ledger=Ledger.of(recorded.mean(axis=1).tolist()) if recorded.size else None,
             )
         except ValueError as error:
             raise InputError(
-                f"{error}. Name every run of the control: --control RUN --control RUN …; a base model as control: "
-                "control: base in the policy"
+                f"{error}. Name every run of the control: --control RUN --control RUN …; one candidate run against "
+                f"{LEDGER_RUNS} or more of the control: seeds: 1 in the policy; a base model as control: control: base"
             ) from error
+
+
+def _arms(runs: Sequence[Sequence[Sequence[bool]]], facts: int) -> Arms:
+    first, second, third = (np.array(arm, dtype=float).reshape(len(arm), facts) for arm in runs)
+    return first, second, third
 
 
 def clusters_of(facts: Sequence[Fact], fields: Sequence[str]) -> list[Hashable] | None:
@@ -158,6 +167,7 @@ def decide(
         control=control or str(policy.control),
         candidates=tuple(map(run_record, pair.candidate.runs)),
         controls=tuple(map(run_record, pair.control.runs)),
+        ledger=tuple(map(run_record, pair.ledger)),
         facts=len(sheet.facts),
         lost=tuple(_lost(sheet, policy)),
         mismatches=tuple(map(told, pair.mismatches)),
@@ -202,7 +212,7 @@ def _group(
     sheet: Sheet,
     name: str,
     group: str,
-    scores: tuple[Scores, Scores],
+    scores: Arms,
     found: Paired | None,
     verdict: Verdict | None,
 ) -> Group:
@@ -228,7 +238,7 @@ def _lost(sheet: Sheet, policy: Policy) -> list[LostFact]:
     inside = np.zeros(len(sheet.facts), dtype=bool)
     for group in gated_groups(policy):
         inside |= sheet.mask(group)
-    shares = [right.mean(axis=0) for right in sheet.right]
+    shares = [right.mean(axis=0) for right in sheet.right[:2]]
     drop = shares[1] - shares[0]
     places = sorted(np.flatnonzero(inside & (drop > 0)), key=lambda i: (-drop[i], i))
     return [
@@ -261,6 +271,12 @@ def _notes(pair: Pair, sheet: Sheet, excluded: Collection[str], *, fixed: bool) 
         found.append(
             "That the control is the model which the candidate was tuned from could not be verified: the runs do not "
             "record it."
+        )
+    if pair.ledger:
+        seeds = _listed([run.seed for run in pair.ledger])
+        found.append(
+            f"One run an arm; how far seeds lie apart is known from {len(pair.ledger)} recorded runs of the control "
+            f"(seeds {seeds}), and the candidate's are taken to lie as far apart."
         )
     ours, theirs = pair.candidate.seeds, pair.control.seeds
     if not fixed and None not in (*ours, *theirs) and ours != theirs:

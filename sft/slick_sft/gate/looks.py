@@ -1,7 +1,14 @@
-"""How often a pair of arms was judged: every look at new answers spends of the error that the policy allows."""
+"""How often a pair of arms was judged: every look at new answers spends of the error that the policy allows.
+
+Counted in a file beside the baselines, whichever way a pair is judged, and in the directory of a gate that has one:
+leaving out the one or the other hides no look.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,53 +16,105 @@ from slick.errors import InputError
 from slick.files import digest_of, mapping_of, read_json, write_json
 from slick_sft.gate.arms import Arm, Pair
 from slick_sft.gate.baselines import digest_of_answers
+from slick_sft.gate.locked import locked
 
 LOOKS = "looks.json"
-SCHEMA = 2
+SCHEMA = 3
 KIND = "slick gate looks"
 
 
-def look(pair: Pair, out: Path, planned: int) -> int:
-    """Counts a look at this pair in `out`, and returns its number. The same answers seen again are the same look.
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a file says of a pair. planned: None where it was never judged; answers: digests of those seen, in order."""
 
-    How many were planned is kept from the first look on, and cannot grow. Raises InputError for more looks than were
-    planned, or planned at first, before anything is seen.
+    planned: int | None
+    answers: tuple[str, ...]
+    entry: dict[str, Any]
+    others: Sequence[Any]
+
+
+def looks_beside(baselines: Path, out: Path | None = None) -> list[Path]:
+    """The files in which looks are counted: beside the baselines, and in the gate's directory."""
+    return [baselines.parent / LOOKS, *([out / LOOKS] if out is not None else [])]
+
+
+def look(pair: Pair, planned: int, *files: Path, now: datetime | None = None) -> int:
+    """Counts a look at this pair in every file, and returns its number. The same answers seen again are the same look.
+
+    A pair is known again by any model or recipe that both its arms share with an earlier one, however many seeds. How
+    many looks were planned is kept from the first on, and cannot grow. Raises InputError for more looks than were
+    planned, or planned at first, before anything is seen and counted.
     """
-    file = out / LOOKS
-    document: dict[str, Any] = {"schema": SCHEMA, "kind": KIND, "pairs": {}}
-    if file.exists():
-        found = mapping_of(read_json(file))
-        if found.get("kind") != KIND or found.get("schema") != SCHEMA or not isinstance(found.get("pairs"), dict):
-            raise InputError(f"{file}: was not written by slick gate of this version; choose another --out")
-        document = dict(found)
-    key = digest_of([_key(pair.candidate), _key(pair.control)])
-    entry = document["pairs"].get(key, {"planned": planned, "answers": []})
-    try:
-        first, seen = int(entry["planned"]), list(entry["answers"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file}: is damaged ({error!r}); choose another --out") from error
+    keys = {name: sorted(_keys(arm)) for name, arm in (("candidate", pair.candidate), ("control", pair.control))}
     answers = digest_of([sorted(map(digest_of_answers, arm.runs)) for arm in (pair.candidate, pair.control)])
-    number = seen.index(answers) + 1 if answers in seen else len(seen) + 1
-    if planned > first or max(number, len(seen)) > planned:
-        times = "once" if len(seen) == 1 else f"{len(seen)} times"
+    date = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+    number = 1
+    with locked(*files):
+        found = {file: _read(file, keys) for file in files}
+        for file, seen in found.items():
+            number = max(number, _number(file, seen, answers, planned))
+        for file, seen in found.items():
+            _write(file, seen, answers, planned, date)
+    return number
+
+
+def _number(file: Path, seen: _Seen, answers: str, planned: int) -> int:
+    """Which look this is by what a file says; InputError where it is one too many."""
+    number = seen.answers.index(answers) + 1 if answers in seen.answers else len(seen.answers) + 1
+    first = planned if seen.planned is None else seen.planned
+    if planned > first or max(number, len(seen.answers)) > planned:
+        times = "once" if len(seen.answers) == 1 else f"{len(seen.answers)} times"
         raise InputError(
             f"{file}: this pair was judged {times} already, with looks: {first} planned when it was first judged, and "
             f"the policy now says looks: {planned}. Looking until it passes, or planning more looks once one was seen, "
             "makes misses likelier than the level says; judge a new pair, in an --out of its own, "
             "with looks planned from the beginning"
         )
-    # A smaller plan holds from now on: what was given up cannot be taken back.
-    document["pairs"][key] = {
-        "planned": planned,
-        "answers": seen if answers in seen else [*seen, answers],
-    }
-    write_json(file, document)
     return number
 
 
-def _key(arm: Arm) -> Any:
-    """What an arm is whatever its seeds; without a record of its training, which models they are."""
+def _read(file: Path, keys: dict[str, list[str]]) -> _Seen:
+    """What a file says of the pair of these keys."""
+    document: dict[str, Any] = {"schema": SCHEMA, "kind": KIND, "pairs": []}
+    if file.exists():
+        found = mapping_of(read_json(file))
+        if found.get("kind") != KIND or found.get("schema") != SCHEMA or not isinstance(found.get("pairs"), list):
+            raise InputError(
+                f"{file}: was not written by slick gate of this version; move it away, or choose another directory "
+                "(--baselines, --out)"
+            )
+        document = dict(found)
+    ours: list[Any] = []
+    others: list[Any] = []
+    planned: list[int] = []
+    answers: list[str] = []
+    for entry in document["pairs"]:
+        try:
+            same = all(set(keys[name]) & set(map(str, entry[name])) for name in keys)
+            if same:
+                planned.append(int(entry["planned"]))
+                answers += [str(seen["answers"]) for seen in entry["looks"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{file}: is damaged ({error!r}); bring back what it was") from error
+        (ours if same else others).append(entry)
+    joined: dict[str, Any] = {
+        **{name: sorted({*of, *(key for entry in ours for key in entry[name])}) for name, of in keys.items()},
+        "looks": [seen for entry in ours for seen in entry["looks"]],
+    }
+    return _Seen(min(planned, default=None), tuple(dict.fromkeys(answers)), joined, others)
+
+
+def _write(file: Path, seen: _Seen, answers: str, planned: int, date: str) -> None:
+    looks = [*seen.entry["looks"], *([] if answers in seen.answers else [{"answers": answers, "date": date}])]
+    # A smaller plan holds from now on: what was given up cannot be taken back.
+    entry = {**seen.entry, "planned": planned, "looks": looks}
+    write_json(file, {"schema": SCHEMA, "kind": KIND, "pairs": [*seen.others, entry]})
+
+
+def _keys(arm: Arm) -> set[str]:
+    """What an arm is whatever its seeds; without a record of its training its models, or what they answered."""
     key = arm.runs[0].training.get("arm_key")
     if isinstance(key, str) and key:
-        return key
-    return sorted(str(mapping_of(run.provenance.get("model")).get("weights") or run.path) for run in arm.runs)
+        return {key}
+    weights = [mapping_of(run.provenance.get("model")).get("weights") for run in arm.runs]
+    return {str(of or digest_of_answers(run)) for of, run in zip(weights, arm.runs, strict=True)}

@@ -40,14 +40,21 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The facts that every arm is asked. limit: a seeded draw of so many, None for all."""
+    """The facts that every arm is asked. relations: only theirs, all if empty. limit: a seeded draw of so many, None
+    for all."""
 
     facts: str = ""
     split: str = ""
+    relations: tuple[str, ...] = ()
     limit: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {"facts": self.facts, "split": self.split, "limit": self.limit}
+        return {
+            "facts": self.facts,
+            "split": self.split,
+            "relations": list(self.relations),
+            "limit": self.limit,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +312,14 @@ def _noise(value: Any, mistakes: Mistakes, where: str) -> Noise:
     return Noise(**_fields(value, _NOISE, f"{where}.", mistakes))
 
 
+def _relations(value: Any, *_: object) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    good = isinstance(names, list) and names
+    if not good or not all(isinstance(n, str) and n.strip() and n.isprintable() and "," not in n for n in names):
+        raise _MisfitError("a relation or a list of them, such as [P17, P19]")
+    return tuple(dict.fromkeys(name.strip() for name in names))
+
+
 def _settings(value: Any, mistakes: Mistakes, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise _MisfitError("a mapping of fields of TRL's SFTConfig, such as {warmup_steps: 10}")
@@ -321,6 +336,7 @@ def _settings(value: Any, mistakes: Mistakes, where: str) -> dict[str, Any]:
 _HELD_OUT: dict[str, tuple[str, Read]] = {
     "facts": ("facts", _text),
     "split": ("split", _text),
+    "relations": ("relations", _relations),
     "limit": ("limit", _whole(1)),
 }
 _TUNING: dict[str, tuple[str, Read]] = {

@@ -83,7 +83,8 @@ class LostFact:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """dataset: what lint found, where the gate trained the arms itself. mismatches: differences that were allowed."""
+    """dataset: what lint found, where the gate trained the arms itself. mismatches: differences that were allowed.
+    ledger: the runs that tell how far seeds lie apart, where each arm is one run."""
 
     judgement: Judgement
     groups: tuple[Group, ...]
@@ -92,6 +93,7 @@ class GateReport:
     candidates: tuple[Mapping[str, Any], ...]
     controls: tuple[Mapping[str, Any], ...]
     facts: int
+    ledger: tuple[Mapping[str, Any], ...] = ()
     lost: tuple[LostFact, ...] = ()
     mismatches: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -135,7 +137,11 @@ class GateReport:
             "facts": self.facts,
             "groups": [group.as_dict() for group in self.groups],
             "control": self.control,
-            "runs": {"candidate": list(self.candidates), "control": list(self.controls)},
+            "runs": {
+                "candidate": list(self.candidates),
+                "control": list(self.controls),
+                **({"ledger": list(self.ledger)} if self.ledger else {}),
+            },
             "knowledge": self.knowledge,
             "excluded": list(self.excluded),
             "dataset": self.dataset,

@@ -31,14 +31,16 @@ def rescore(path: Path, policy: Policy | None = None, *, allow_mismatch: bool = 
     before = policy_of(dict(mapping_of(document.get("policy"))), f"{file} (its policy)")
     policy = replace(policy, control=before.control) if policy else before
     runs = mapping_of(document.get("runs"))
-    candidate, control = (
+    candidate, control, recorded = (
         [located(str(mapping_of(run).get("path")), file.parent) for run in runs.get(name) or []]
-        for name in ("candidate", "control")
+        for name in ("candidate", "control", "ledger")
     )
     probe = document.get("knowledge")
     knowledge = located(str(probe), file.parent) if probe else None
     allowed = allow_mismatch or bool(document.get("mismatches"))
-    pair = read_pair(candidate, control, knowledge, allow_mismatch=allowed)
+    # A ledger that there was stays, whatever the policy's seeds.
+    seeds = 1 if recorded else policy.seeds
+    pair = read_pair(candidate, control, knowledge, allow_mismatch=allowed, seeds=seeds, recorded=recorded)
     dataset = mapping_of(document.get("dataset"))
     excluded = document.get("excluded")
     report = decide(
@@ -67,4 +69,5 @@ def with_paths_of(report: GateReport, document: Mapping[str, object]) -> GateRep
         report,
         candidates=named("candidate", report.candidates),
         controls=named("control", report.controls),
+        ledger=named("ledger", report.ledger),
     )

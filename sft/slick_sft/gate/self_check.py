@@ -100,7 +100,7 @@ def self_check(control: Arm, policy: Policy) -> list[Line]:
             for ours, theirs in halvings(runs)
             if (
                 found := sheet.paired(
-                    (scores[list(ours)], scores[list(theirs)]), mask, policy.clusters, fixed_control=False
+                    (scores[list(ours)], scores[list(theirs)], scores[:0]), mask, policy.clusters, fixed_control=False
                 )
             )
         ]

@@ -1,4 +1,4 @@
-"""What a gate's jobs do, in a worker process: those of a study, but that any way of tuning can be asked for."""
+"""What a gate's jobs do, in a worker process: those of a study, but for any way of tuning and for chosen relations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,31 @@ from slick_sft.study.worker import serve
 
 def do_work(work: Mapping[str, Any], out: Path) -> Mapping[str, Any]:
     """Does one job in the gate's directory `out`; returns what it found out. Raises as the verbs do."""
-    return _tune(work, out) if work["kind"] == "tune" else do_study_work(work, out)
+    if work["kind"] == "tune":
+        return _tune(work, out)
+    return _probe(work, out) if work["kind"] == "probe" else do_study_work(work, out)
+
+
+def _probe(work: Mapping[str, Any], out: Path) -> Mapping[str, Any]:
+    """What the base model knows of the held-out facts, which a study's probe takes of all relations."""
+    from slick.commands import probe
+    from slick.knowledge import Estimator
+
+    probe(
+        model=work["model"],
+        facts=work["facts"],
+        out=out / work["out"],
+        split=work["split"],
+        relations=",".join(work["relations"]),
+        limit=work["limit"],
+        estimator=Estimator.EXACT,
+        n_before=work["n_before"],
+        batch_size=str(work["batch_size"]),
+        device=work["device"],
+        store=work["store"],
+        no_store=work["no_store"],
+    )
+    return {}
 
 
 def _tune(work: Mapping[str, Any], out: Path) -> Mapping[str, Any]:

@@ -95,6 +95,12 @@ class Runs:
         return [self.score(f"{arm}-{i}", right, seed=i, arm=arm, **more) for i, right in enumerate(rights)]
 
 
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks are counted below the working directory: every test has its own."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
     return Runs(tmp_path / "runs")

@@ -37,7 +37,7 @@ def test_exit_codes_are_the_verdicts(here: Path, runs: Any, capsys: pytest.Captu
     assert capsys.readouterr().out.rstrip().split("\n")[-1].startswith("PASS: Known")
     assert gate("--runs", *bad, *control(old)) == 1
     (here / "slick-gate.yaml").write_text("margins: {Known: 0.5}\n")
-    pair = same[0], old[0]
+    pair = runs.score("single", 0.9, arm="single"), old[0]
     assert gate("--runs", *pair) == 3
     assert [gate("--runs", *pair, "--inconclusive", how) for how in ("fail", "pass", "report")] == [1, 0, 3]
 
@@ -94,6 +94,55 @@ def test_a_refusal_leaves_no_old_verdict(here: Path, runs: Any) -> None:
     assert gate("--runs", *new[:2], *control(old[:2]), "--out", "first") == 0
     assert gate("--runs", *new, *control(old), "--out", "first") == 2
     assert [p.name for p in (here / "first").iterdir()] == ["looks.json"]
+
+
+def test_leaving_out_the_directory_hides_no_look(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Looks are counted beside the baselines, with --out and without."""
+    old, new = runs.arm("old", [0.9] * 3), runs.arm("new", [0.9] * 3)
+    assert gate("--runs", *new[:2], *control(old[:2])) == 0
+    assert (here / ".slick" / "looks.json").is_file()
+    for more in ([], ["--out", "fresh"]):
+        assert gate("--runs", *new, *control(old), *more) == 2
+        assert "this pair was judged once already" in capsys.readouterr().err
+    assert gate("--runs", *new[:2], *control(old[:2]), "--out", "fresh") == 0
+
+
+def test_a_verdict_takes_the_place_of_nothing_that_it_is_about(
+    here: Path, runs: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither of a dataset, a run, the policy or the baselines, nor of another output."""
+    (here / "data.jsonl").write_text("x")
+    old, new = runs.score("old", arm="old"), runs.score("new", arm="new")
+    pair = ["--runs", new, old]
+    for words, said in (
+        (["data.jsonl", "--model", "m", "--out", "o", "--json", "data.jsonl"], "is the dataset, or a run, itself"),
+        ([*pair, "--junit", new / "gate.xml"], "lies inside of the dataset, or a run"),
+        ([*pair, "--markdown", "slick-gate.yaml"], "is the policy itself"),
+        ([*pair, "--json", ".slick/looks.json"], "is a file that the gate keeps itself"),
+        ([*pair, "--json", "a", "--junit", "./a"], "is named by --json and by --junit"),
+    ):
+        assert gate(*words) == 2
+        assert said in capsys.readouterr().err
+    assert (here / "data.jsonl").read_text() == "x"
+
+
+def test_one_seed_and_a_ledger_of_the_control(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """With seeds: 1 a candidate of one run meets the control's run of its seed, and what the others say of seeds; the
+    verdict can be issued again."""
+    (here / "slick-gate.yaml").write_text("margins: {Known: 30}\nseeds: 1\n")
+    old, new = runs.arm("old", [0.9, 0.85, 0.9, 0.8]), runs.score("new", 0.9, seed=2, arm="new")
+    assert gate("--runs", new, *control(old), "--json", "gate.json") == 0
+    found = json.loads((here / "gate.json").read_text())
+    assert [run["seed"] for run in found["runs"]["control"]] == [2]
+    assert [run["seed"] for run in found["runs"]["ledger"]] == [0, 1, 2, 3]
+    assert found["categories"][0]["noise"] == "facts, and seeds by a ledger"
+    assert any("4 recorded runs of the control (seeds 0, 1, 2, 3)" in note for note in found["notes"])
+    assert gate("--rescore", "gate.json", "--json", "again.json") == 0
+    again = json.loads((here / "again.json").read_text())
+    assert (again["categories"], again["runs"]) == (found["categories"], found["runs"])
+    capsys.readouterr()
+    assert gate("--runs", runs.score("x", arm="x"), *control(old[:3])) == 2
+    assert "one candidate run against 4 or more of the control: seeds: 1" in capsys.readouterr().err
 
 
 def test_bless_and_judge_against_it(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,9 +18,13 @@ from slick.facts import Fact
 from slick_sft.gate import work
 from slick_sft.gate.baselines import bless
 from slick_sft.gate.cli import _lint_by
+from slick_sft.gate.dataset import dataset_of
+from slick_sft.gate.jobs import CANDIDATE, CONTROL
 from slick_sft.gate.policy import Control, policy_of
+from slick_sft.gate.prepare import prepare
 from slick_sft.gate.rescore import rescore
-from slick_sft.gate.run import CANDIDATE, CONTROL, Wish, planned_steps, prepare, run_gate, run_self_check
+from slick_sft.gate.run import run_gate, run_self_check
+from slick_sft.gate.wish import Wish, planned_steps
 from slick_sft.study.jobs import Job
 from slick_sft.study.pool import log_of
 from slick_sft.study.schedule import Event
@@ -238,6 +242,9 @@ def test_what_is_missing_is_told_before_a_model_is_loaded(wish: Callable[..., Wi
         prepare(replace(wish(), datasets=[tmp_path / "prose.jsonl"]))
     with pytest.raises(InputError, match="warmup_stepz"):
         prepare(wish(policy={"tuning": {"settings": {"warmup_stepz": 3}}}))
+    facts = {"facts": wish().policy.held_out.facts, "split": "test", "relations": ["R0", "nowhere"]}
+    with pytest.raises(InputError, match=r"unknown relation:(.|\n)*'nowhere': found "):
+        prepare(wish(policy={"held_out": facts}))
 
 
 def test_a_baseline_as_control(wish: Callable[..., Wish], tmp_path: Path, runs: Any) -> None:
@@ -257,6 +264,18 @@ def test_a_baseline_as_control(wish: Callable[..., Wish], tmp_path: Path, runs: 
     other = replace(other, policy=replace(other.policy, control=Control("baseline", "main")))
     with pytest.raises(InputError, match="the very same weights"):
         run(other)
+    short = wish(policy={"seeds": 3}).policy
+    with pytest.raises(InputError, match=r"has 2 runs, and the policy trains 1 seed: (.|\n)*at least 4 \(a ledger\)"):
+        prepare(replace(other, policy=replace(other.policy, seeds=1)))
+    single = bless([first / "scores" / "candidate-seed0"], "single", tmp_path / "b.json")
+    with pytest.raises(InputError, match="has 1 run, and the policy trains 3 seeds"):
+        prepare(replace(other, baseline=single, policy=replace(short, control=Control("baseline", "single"))))
+    train = replace(other.policy.held_out, split="train")
+    with pytest.raises(InputError, match="was asked 12 facts, and none of the 8 that the policy holds out"):
+        prepare(replace(other, policy=replace(other.policy, held_out=train)))
+    form = replace(other.policy, form="Tell: {question}\n")
+    with pytest.raises(InputError, match=r"was asked otherwise:\n  form: the baseline has 'Answer: (.|\n)*set form"):
+        run(replace(other, out=tmp_path / "form", policy=form), plan_only=True)
     untold = bless([runs.score("foreign", seed=None)], "foreign", tmp_path / "b.json")
     with pytest.raises(InputError, match="does not say how it was trained"):
         prepare(replace(other, out=tmp_path / "third", baseline=untold))
@@ -287,8 +306,40 @@ def test_conversations_are_trained_and_asked_through_the_chat_template(
         prepare(replace(wish(policy=given), model=str(bare), out=tmp_path / "other"))
 
 
+def test_held_out_facts_of_chosen_relations(wish: Callable[..., Wish], tiny_facts: list[Fact]) -> None:
+    """The others are neither probed nor asked."""
+    test = [f for f in tiny_facts if f.split == "test"]
+    chosen = [f for f in test if f.relation == test[0].relation]
+    assert len(chosen) < len(test)
+    facts = {"facts": wish().policy.held_out.facts, "split": "test", "relations": test[0].relation}
+    _, _, said = run(wish(policy={"held_out": facts}), plan_only=True)
+    assert f"each scored on {len(chosen)} held-out facts" in said[1]
+
+
+def test_every_answer_of_a_conversation_is_trained_on(
+    wish: Callable[..., Wish], dataset: Path, tiny_facts: list[Fact]
+) -> None:
+    """As a row of its own behind what was said before, silenced by itself in the control, and said to be so."""
+    asked = [f for f in tiny_facts if f.split != "test"]
+    rows = []
+    for first, second in zip(asked[::2], asked[1::2], strict=True):
+        texts = [first.question, first.answers[0], "What did he say then?", "That it was so. It was."]
+        texts += [second.question, second.answers[0]]
+        rows.append({"messages": [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(texts)]})
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ready = prepare(wish(policy={"control": "zero-weight", "seeds": 1}))
+    report = _lint_by(ready.wish.model, 32, "cpu", "", True)(ready.lint, ready.wish.out.parent / "lint")
+    found = dataset_of(report, ready.held_out)
+    assert found.sentence.startswith("The dataset has 12 rows with 36 turns; 24 state facts that were probed")
+    assert "12 turns could not be probed" in found.sentence
+    assert found.notes[0].startswith("12 rows hold several answers: each of these 36 answers is trained on as a row")
+    assert [len(row["prompt"]) for row in found.candidate[:3]] == [1, 3, 5]
+    # The tiny model knows nothing; what could not be probed keeps its weight.
+    assert [row["weight"] for row in found.control[:3]] == [0.0, 1.0, 0.0]
+
+
 def test_self_check_trains_controls_alone(wish: Callable[..., Wish], dataset: Path) -> None:
-    """Twice the seeds of the control, half against half."""
+    """Twice the seeds of the control, half against half; a gate of one seed there takes them for its ledger."""
     with dataset.open("a") as file:
         # With one row of any weight all seeds would end in the same weights.
         for thing in ("hill", "wood", "road", "rain", "snow", "moon", "wind", "lake", "fire", "sand", "town", "star"):
@@ -298,6 +349,11 @@ def test_self_check_trains_controls_alone(wish: Callable[..., Wish], dataset: Pa
     assert [job for job in performed if job.startswith("tune")] == [f"tune/control-seed{s}" for s in range(4)]
     assert line.splits == 3
     assert line.noise.n == 12
+    report, performed, _ = run(wish(policy={"control": "zero-weight", "seeds": 1}))
+    assert performed == ["tune/candidate-seed0", "score/candidate-seed0"]
+    assert [of["path"] for of in report.ledger] == [f"scores/control-seed{s}" for s in range(4)]
+    assert [of["path"] for of in report.controls] == ["scores/control-seed0"]
+    assert report.gated[0].paired.noise == "facts, and seeds by a ledger"
 
 
 def test_steps_are_planned_as_they_are_taken() -> None:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slick.errors import InputError
-from slick_sft.gate.arms import read_pair
-from slick_sft.gate.looks import look
+from slick_sft.gate.arms import Pair, read_pair
+from slick_sft.gate.looks import LOOKS, look, looks_beside
 
 
-def test_looks_are_counted_by_answers(runs: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "out" / LOOKS
+
+
+def test_looks_are_counted_by_answers(runs: Any, file: Path) -> None:
     """Judging again counts once; more seeds are a second look, refused where one was planned, and another pair its
     own first."""
     control = runs.arm("control", [0.9] * 3)
     candidate, other = runs.arm("candidate", [0.9] * 3), runs.arm("other", [0.9] * 2)
-    out = tmp_path / "out"
-    out.mkdir()
     two, three = (read_pair(candidate[:n], control[:n]) for n in (2, 3))
-    assert [look(two, out, 1), look(two, out, 1)] == [1, 1]
+    assert [look(two, 1, file), look(two, 1, file)] == [1, 1]
     with pytest.raises(InputError, match=r"judged once already, with looks: 1 planned(.|\n)*judge a new pair"):
-        look(three, out, 1)
-    assert look(read_pair(other, control[:2]), out, 1) == 1
+        look(three, 1, file)
+    assert look(read_pair(other, control[:2]), 1, file) == 1
 
 
 def test_looks_are_planned_from_the_beginning(runs: Any, tmp_path: Path) -> None:
@@ -32,36 +36,87 @@ def test_looks_are_planned_from_the_beginning(runs: Any, tmp_path: Path) -> None
     seen, and then stays so."""
     control, candidate = runs.arm("control", [0.9] * 4), runs.arm("candidate", [0.9] * 4)
     pairs = [read_pair(candidate[:n], control[:n]) for n in (1, 2, 3, 4)]
-    once, thrice = tmp_path / "once", tmp_path / "thrice"
-    for out in (once, thrice):
-        out.mkdir()
-    look(pairs[0], once, 1)
+    once, thrice = tmp_path / "once" / LOOKS, tmp_path / "thrice" / LOOKS
+    look(pairs[0], 1, once)
     for pair in pairs[:2]:
         with pytest.raises(InputError, match=r"looks: 1 planned when it was first judged, .* now says looks: 2"):
-            look(pair, once, 2)
-    assert [look(pairs[0], thrice, 3), look(pairs[1], thrice, 2)] == [1, 2]
+            look(pair, 2, once)
+    assert [look(pairs[0], 3, thrice), look(pairs[1], 2, thrice)] == [1, 2]
     for pair, planned in ((pairs[1], 1), (pairs[0], 1), (pairs[2], 2), (pairs[2], 3)):
         with pytest.raises(InputError, match="judged 2 times already, with looks: 2 planned"):
-            look(pair, thrice, planned)
+            look(pair, planned, thrice)
 
 
-@pytest.mark.parametrize("entry", [[], {"planned": None, "answers": []}, {"planned": 1}, {"planned": 1, "answers": 3}])
-def test_a_damaged_count_is_refused(runs: Any, tmp_path: Path, entry: Any) -> None:
+def test_no_place_hides_a_look(runs: Any, tmp_path: Path) -> None:
+    """A look that was counted beside the baselines counts for every directory, and one of a directory beside them; a
+    refusal counts nowhere."""
+    control, candidate = runs.arm("control", [0.9] * 3), runs.arm("candidate", [0.9] * 3)
+    pairs = [read_pair(candidate[:n], control[:n]) for n in (1, 2, 3)]
+    baselines, out = tmp_path / ".slick" / "b.json", tmp_path / "out"
+    assert look(pairs[0], 2, *looks_beside(baselines)) == 1
+    assert look(pairs[1], 2, *looks_beside(baselines, out)) == 2
+    for files in (looks_beside(baselines), looks_beside(baselines, tmp_path / "new")):
+        with pytest.raises(InputError, match="judged 2 times already"):
+            look(pairs[2], 2, *files)
+    assert not (tmp_path / "new" / LOOKS).exists()
+    # The directory has seen one look; elsewhere it has one left.
+    assert look(pairs[2], 2, out / LOOKS) == 2
+
+
+def test_a_model_without_a_record_of_its_training_is_known_again(runs: Any, file: Path) -> None:
+    """By its weights, or else its answers: also among more seeds, and from another directory."""
+    bare = {"arm_key": None}
+    control = [runs.score(f"c{i}", 0.9, seed=i, training=bare) for i in range(2)]
+    candidate = [runs.score(f"n{i}", 0.9, seed=i, training=bare) for i in range(2)]
+    look(read_pair(candidate[:1], control[:1]), 1, file)
+    with pytest.raises(InputError, match="judged once already"):
+        look(read_pair(candidate, control), 1, file)
+    moved = candidate[0].rename(candidate[0].with_name("moved"))
+    assert look(read_pair([moved], control[:1]), 1, file) == 1
+    other = [runs.score("n2", 0.9, seed=2, training=bare)]
+    assert look(read_pair(other, control[:1]), 1, file) == 1
+
+
+def test_judging_at_once_loses_no_look(runs: Any, file: Path) -> None:
+    """Processes that count into one file wait for each other."""
+    control = runs.arm("control", [0.9])
+    pairs: list[Pair] = [read_pair(runs.arm(f"new{i}", [0.9]), control) for i in range(8)]
+    children = []
+    for n in range(4):
+        child = os.fork()
+        if child == 0:
+            for pair in pairs[2 * n : 2 * n + 2]:
+                look(pair, 1, file)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert len(json.loads(file.read_text())["pairs"]) == 8
+    assert [path.name for path in file.parent.iterdir()] == [LOOKS]
+
+
+@pytest.mark.parametrize(
+    "change", [{"planned": None}, {"planned": "x"}, {"looks": 3}, {"looks": [{}]}, {"candidate": 3}, {"control": None}]
+)
+def test_a_damaged_count_is_refused(runs: Any, file: Path, change: dict[str, Any]) -> None:
     """A count that cannot be read is never taken for none."""
     pair = read_pair(runs.arm("a", [0.9]), runs.arm("b", [0.9]))
-    look(pair, tmp_path, 1)
-    file = tmp_path / "looks.json"
+    look(pair, 1, file)
     document = json.loads(file.read_text())
-    file.write_text(json.dumps({**document, "pairs": dict.fromkeys(document["pairs"], entry)}))
+    file.write_text(json.dumps({**document, "pairs": [{**entry, **change} for entry in document["pairs"]]}))
     with pytest.raises(InputError, match="is damaged"):
-        look(pair, tmp_path, 1)
+        look(pair, 1, file)
+    for pairs in ([3], {}):
+        file.write_text(json.dumps({**document, "pairs": pairs}))
+        with pytest.raises(InputError, match=r"is damaged|not written by slick gate"):
+            look(pair, 1, file)
     file.write_text(json.dumps({**document, "schema": 1}))
     with pytest.raises(InputError, match="not written by slick gate of this version"):
-        look(pair, tmp_path, 1)
+        look(pair, 1, file)
 
 
-def test_a_foreign_file_is_left_alone(runs: Any, tmp_path: Path) -> None:
+def test_a_foreign_file_is_left_alone(runs: Any, file: Path) -> None:
     """A looks.json of something else is not overwritten."""
-    (tmp_path / "looks.json").write_text("[]")
+    file.parent.mkdir()
+    file.write_text("[]")
     with pytest.raises(InputError, match="not written by slick gate"):
-        look(read_pair(runs.arm("a", [0.9]), runs.arm("b", [0.9])), tmp_path, 1)
+        look(read_pair(runs.arm("a", [0.9]), runs.arm("b", [0.9])), 1, file)
