@@ -215,8 +215,7 @@ def _probe(setup: Setup, split: str) -> Job:
         "split": split,
         "limit": setup.grid.limits.get(split, 0),
         "known": known,
-        # The fresh measurement serves what is compared with it: the scored splits.
-        "n_before": 5 if split in SCORED else 0,
+        "n_before": n_before_of(split),
         "out": place,
         **_machine(setup),
     }
@@ -227,6 +226,11 @@ def _probe(setup: Setup, split: str) -> Job:
         "batch_size": setup.batch_size,
     }
     return Job(f"probe/{split}", work, (place,), (), settings, rank=0 if split == "train" else 1)
+
+
+def n_before_of(split: str) -> int:
+    """Fresh exemplar sets of a split's probe: that measurement serves what is compared with it, the scored splits."""
+    return 5 if split in SCORED else 0
 
 
 def _mix(setup: Setup, train: Job) -> Job:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +13,13 @@ from slick.errors import InputError, RunError
 from slick.facts import facts_digest, of_split, sample_facts
 from slick.files import make_directory, mapping_of, read_json
 from slick.locks import Lock
-from slick.provenance import check_model, fingerprint, same_model
+from slick.provenance import check_model, fingerprint
 from slick_sft.formats import RECIPE
 from slick_sft.study.conditions import check_alike, conditions_now
 from slick_sft.study.forecast import Forecast, Measured, duration, forecast, guessed_size, jobs_by_kind, volume
 from slick_sft.study.grid import SPLITS, Grid
 from slick_sft.study.jobs import (
     SETS,
-    TUNED,
-    WEIGHTS,
     Job,
     Setup,
     arms_of,
@@ -34,6 +30,8 @@ from slick_sft.study.jobs import (
 from slick_sft.study.pool import log_of, tail
 from slick_sft.study.schedule import INPUT, Event, Outcome, Pool, Workers, run_jobs
 from slick_sft.study.state import LOCK, State
+from slick_sft.study.taken_over import check_known
+from slick_sft.study.watcher import Watcher, prune
 
 # Opens the workers: (directory, how many, threads of each).
 OpenPool = Callable[[Path, int, int], AbstractContextManager[Workers]]
@@ -80,7 +78,7 @@ def set_up(wish: Wish) -> Setup:
         for split, of in splits.items()
         if of
     }
-    _check_known(wish, base)
+    _note(check_known(wish.known, base, facts))
     return Setup(
         model=wish.model,
         facts=wish.facts,
@@ -96,22 +94,6 @@ def set_up(wish: Wish) -> Setup:
         store=wish.store,
         no_store=wish.no_store,
     )
-
-
-def _check_known(wish: Wish, base: Mapping[str, Any]) -> None:
-    """Probes that were made before must be of this model."""
-    from slick.knowledge_file import read_knowledge
-
-    for split, path in wish.known.items():
-        if split not in SPLITS:
-            raise InputError(f"--knowledge {split}={path}: expected one of {', '.join(SPLITS)} before the =")
-        probed = mapping_of(read_knowledge(path).provenance.get("model"))
-        if not same_model(probed, base):
-            raise InputError(
-                f"--knowledge {split}={path}: is the knowledge of another model ({probed.get('name')}, weights "
-                f"{str(probed.get('weights'))[:12]}) than --model {wish.model} (weights "
-                f"{str(base.get('weights'))[:12]}); probe this model"
-            )
 
 
 def plan_study(wish: Wish, open_pool: OpenPool, workers: int, threads: int) -> None:
@@ -155,7 +137,7 @@ def run_study(wish: Wish, open_pool: OpenPool, workers: int, threads: int) -> St
 
 
 def _work(wish: Wish, setup: Setup, state: State, open_pool: OpenPool, workers: int, threads: int) -> None:
-    out = wish.out
+    out, keep = wish.out, wish.keep_models
     if not state.begun:
         # Whatever becomes of the workers, the directory is this study's.
         state.begin(setup, jobs_of(setup), threads)
@@ -170,18 +152,18 @@ def _work(wish: Wish, setup: Setup, state: State, open_pool: OpenPool, workers: 
                 assert measured is not None
             said = ""
             for label, kinds in _STAGES.items():
-                costs = _costs(setup, done, measured, pool.size, keep=wish.keep_models)
+                costs = _costs(setup, done, measured, pool.size, keep=keep)
                 chosen = [job for job in costs.left if job.kind in kinds]
                 if chosen and (headline := costs.headline()) != said:
                     print(headline, flush=True)
                     said = headline
-                with Watcher(wish, setup, state, label, chosen, costs.expected, done) as watcher:
+                with Watcher(setup, state, label, chosen, costs.expected, done, keep=keep) as watcher:
                     outcome = run_jobs(chosen, done, pool, watcher)
                 _raise_failed(out, outcome)
                 done = outcome.done
     else:
         state.begin(setup, jobs_of(setup), threads)
-    _prune(wish, setup, done)
+    prune(setup, done, keep=keep)
     state.finish(setup)
 
 
@@ -292,77 +274,6 @@ def _costs(setup: Setup, done: set[str], measured: Measured, workers: int, *, ke
     expected = forecast(setup, jobs, done, measured, size=size, workers=workers, keep=keep)
     left = [job for job in jobs if job.name not in done]
     return Costs(setup, jobs, left, expected, workers, size, known is None)
-
-
-class Watcher:
-    """Follows a stage's jobs: one bar for all, what is done in `study.json`, models removed when they are scored."""
-
-    def __init__(
-        self,
-        wish: Wish,
-        setup: Setup,
-        state: State,
-        label: str,
-        jobs: Sequence[Job],
-        expected: Forecast,
-        done: Collection[str],
-    ) -> None:
-        self.wish = wish
-        self.setup = setup
-        self.state = state
-        self.label = label
-        self.jobs = jobs
-        self.seconds = {job.name: expected.seconds[job.name] for job in jobs}
-        self.done = set(done)
-        self.shares: dict[str, float] = {}
-        self.begun: dict[str, float] = {}
-        self.bar: Any = None
-
-    def __enter__(self) -> Watcher:
-        from tqdm import tqdm
-
-        shape = "{desc}: {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
-        pause = 0.5 if sys.stderr.isatty() else 30
-        total = sum(self.seconds.values())
-        self.bar = tqdm(
-            total=total, desc=self.label, bar_format=shape, mininterval=pause, miniters=0, disable=not self.jobs
-        )
-        self._show()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def __call__(self, event: Event) -> None:
-        self.begun.setdefault(event.job, time.monotonic())
-        share = 1.0 if event.kind == "done" else event.n / event.total if event.total else 0.0
-        # A job of several bars begins anew with each; its share stands still then.
-        self.shares[event.job] = max(self.shares.get(event.job, 0.0), min(share, 1.0))
-        if event.kind == "done":
-            self.done.add(event.job)
-            self.state.note_done(event.job, time.monotonic() - self.begun[event.job], event.record)
-            _prune(self.wish, self.setup, self.done)
-        elif event.kind != "progress":
-            self.bar.write(f"failed: {event.job}: {event.message.splitlines()[0]}", file=sys.stderr)
-        self._show()
-
-    def _show(self) -> None:
-        steps = sum(job.steps for job in self.jobs)
-        taken = sum(job.steps * self.shares.get(job.name, 0.0) for job in self.jobs)
-        text = f"{sum(job.name in self.done for job in self.jobs)}/{len(self.jobs)} jobs"
-        self.bar.set_postfix_str(text + (f", {taken:,.0f}/{steps:,} steps" if steps else ""), refresh=False)
-        past = sum(self.seconds[name] * share for name, share in self.shares.items())
-        self.bar.update(min(past, self.bar.total or 0) - self.bar.n)
-
-
-def _prune(wish: Wish, setup: Setup, done: set[str]) -> None:
-    """Removes the weights of the arms whose scores are done, unless they are to be kept."""
-    if wish.keep_models:
-        return
-    for arm in arms_of(setup):
-        if all(f"score/{arm.name}-{stage}" in done for stage in WEIGHTS):
-            for name in WEIGHTS.values():
-                shutil.rmtree(wish.out / TUNED / arm.name / name, ignore_errors=True)
 
 
 def _raise_failed(out: Path, outcome: Outcome) -> None:

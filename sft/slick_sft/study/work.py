@@ -44,8 +44,9 @@ def do_work(work: Work, out: Path) -> Record:
 
 def _probe(work: Work, out: Path) -> Record:
     place = out / work["out"]
+    taken: Record = {}
     if work["known"]:
-        _adopt(work, place)
+        taken = {"taken_over": _adopt(work, place)}
     else:
         from slick.commands import probe
 
@@ -63,13 +64,16 @@ def _probe(work: Work, out: Path) -> Record:
             no_store=work["no_store"],
         )
     counts = _counts(_knowledge(place).knowledge)
-    return {"counts": {str(category): counts[category] for category in CATEGORIES}}
+    return {"counts": {str(category): counts[category] for category in CATEGORIES}, **taken}
 
 
-def _adopt(work: Work, place: Path) -> None:
-    """Takes over the knowledge of a probe that was made before, of the facts of one split."""
+def _adopt(work: Work, place: Path) -> list[str]:
+    """Takes over the knowledge of a probe that was made before, of the facts of one split; in what it differs from
+    a probe of the study's own."""
     from slick.files import replacing_directory
     from slick.knowledge_file import KNOWLEDGE, write_knowledge
+    from slick.reader import read_facts
+    from slick_sft.study.taken_over import remarks
 
     found, wanted = _knowledge(work["known"]), _facts(work)
     known = {k.fact.id: k for k in found.knowledge}
@@ -79,10 +83,10 @@ def _adopt(work: Work, place: Path) -> None:
             f"--knowledge {work['split']}={work['known']}: lacks {len(missing)} of the {len(wanted)} facts of "
             f"this split, such as {missing[0].question!r}; probe them all, or leave it out"
         )
-    if place.exists():
-        return
-    with replacing_directory(place) as part:
-        write_knowledge(part / KNOWLEDGE, [known[fact.id] for fact in wanted], found.provenance)
+    if not place.exists():
+        with replacing_directory(place) as part:
+            write_knowledge(part / KNOWLEDGE, [known[fact.id] for fact in wanted], found.provenance)
+    return remarks(found, work["split"], read_facts(work["facts"]))
 
 
 def _mix(work: Work, out: Path) -> Record:

@@ -292,6 +292,7 @@ def test_probes_of_before_are_taken_over(tmp_path: Path, finished: Path, wish: M
     known = probes(finished)
     run_study(wish(tmp_path / "out", known=known), lambda place, *_: inline(place), 1, 1)
     assert [path.name for path in (tmp_path / "out" / "probe" / "test").iterdir()] == ["knowledge.parquet"]
+    assert read(tmp_path / "out")["jobs"]["probe/test"]["found"]["taken_over"] == []
     assert tables(tmp_path / "out") == tables(finished)
     with pytest.raises(InputError, match="--knowledge tset=x: expected one of train, dev, test, ood before the ="):
         run_study(wish(tmp_path / "other", known={"tset": "x"}), forbidden, 1, 1)
