@@ -28,7 +28,7 @@ def explained_share(
 
     best, partial, worst: runs × facts, 0 or 1, the same facts. Fieller's interval (1954), which takes into account that
     both differences rest on the same facts and on the same runs of `best`; it is undefined where the whole advantage
-    may be 0, since any share could then be true. None for fewer than 2 facts, and for an advantage of exactly 0.
+    may be 0, since any share could then be true, and for facts of one cluster alone. None for fewer than 2 facts, and for an advantage of exactly 0.
     """
     n = best.shape[1]
     if not n == partial.shape[1] == worst.shape[1]:
@@ -39,12 +39,13 @@ def explained_share(
     top, bottom = float(part.mean()), float(whole.mean())
     share = top / bottom
     v = _covariance(part, whole, (best, partial, worst), clusters)
-    df = _df((best, partial, worst))
+    groups = n if clusters is None else len(set(clusters))
+    df = _df((best, partial, worst), groups)
     t = t_value(level, df)
     a = bottom**2 - t**2 * v[1][1]
     b = top * bottom - t**2 * v[0][1]
     c = top**2 - t**2 * v[0][0]
-    if a <= 0:
+    if a <= 0 or groups < 2:
         return Estimate(share, None, n, "Fieller")
     root = math.sqrt(max(b * b - a * c, 0.0))
     return Estimate(share, Interval((b - root) / a, (b + root) / a, level), n, "Fieller")
@@ -82,9 +83,9 @@ def _beyond(arm: Scores) -> float:
     return seeds_variance(arm, arm[:1]).beyond
 
 
-def _df(arms: Sequence[Scores]) -> float:
-    """Those of the fewest seeds where seeds add noise, else those of the facts."""
-    seeds, facts = [arm.shape[0] for arm in arms if arm.shape[0] > 1], float(arms[0].shape[1] - 1)
+def _df(arms: Sequence[Scores], groups: int) -> float:
+    """Those of the fewest seeds where seeds add noise, else those of the facts, or of their clusters."""
+    seeds, facts = [arm.shape[0] for arm in arms if arm.shape[0] > 1], float(max(groups - 1, 1))
     if not any(_beyond(arm) for arm in arms):
         return facts
     return min(facts, float(len(seeds) * (min(seeds) - 1)))

@@ -89,3 +89,17 @@ def test_one_run_an_arm_rests_on_facts_alone() -> None:
     found = explained_share(*arms(rng, 0.5, seeds=1))
     assert found is not None
     assert found.interval is not None
+
+
+def test_facts_of_one_cluster_alone_have_no_interval() -> None:
+    """They tell nothing of another draw; few clusters take Student's quantile of their number less one."""
+    rng = np.random.default_rng(5)
+    same = arms(rng, 0.5, seeds=1, n=200)
+    alone = explained_share(*same, clusters=[0] * 200)
+    assert alone is not None
+    assert alone.interval is None
+    few, many = (explained_share(*same, clusters=clusters) for clusters in ([i % 4 for i in range(200)], range(200)))
+    assert few is not None
+    assert many is not None
+    assert many.interval is not None
+    assert few.interval is None or few.interval.high - few.interval.low > many.interval.high - many.interval.low
