@@ -33,11 +33,11 @@ def base_accuracy(study: Study, split: str, group: str) -> Estimate | None:
     return share(study.base(split).right[:, mask], asked)
 
 
-def prior(study: Study, split: str, group: str) -> float | None:
+def prior(study: Study, split: str, group: str) -> Estimate | None:
     """Accuracy of always giving a relation's commonest answer, on the facts for which it is recorded."""
-    values = study.group(split, group)[1].prior
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else None
+    asked = study.group(split, group)[1]
+    known = ~np.isnan(asked.prior)
+    return share(asked.prior[known][None], asked.only(known))
 
 
 def compared(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
 from slick.knowledge import KNOWN
+from slick.statistics import LEVEL, Estimate, Interval, t_value
 from slick_reports import wording
 from slick_sft.dynamics import TRAIN
 from slick_sft.study.jobs import CONVERGENCE
 from slick_sft.study_report.asked import KNOWN_FACTS
 from slick_sft.study_report.blocks import Claim, Picture, Section, Table, found, missing, percent, points, row, said
-from slick_sft.study_report.data import TEST, Study, Variant
+from slick_sft.study_report.data import TEST, Arm, Study, Variant
 from slick_sft.study_report.measures import accuracy, difference
 from slick_sft.study_report.pictures import Dot, Line, lines_chart
 
@@ -56,9 +61,11 @@ def _pairs(study: Study) -> list[tuple[Variant, Variant]]:
 
 def path(study: Study, variant: Variant) -> list[tuple[float, float]]:
     """(share of training rows fitted, share of Known test facts right) by epoch, the mean over seeds."""
-    runs = [
-        {round(m.epoch, 6): (m.share(TRAIN), m.share(TEST, KNOWN)) for m in study.dynamics(arm)} for arm in variant.arms
-    ]
+    return _path(study, variant.arms)
+
+
+def _path(study: Study, arms: Sequence[Arm]) -> list[tuple[float, float]]:
+    runs = [{round(m.epoch, 6): (m.share(TRAIN), m.share(TEST, KNOWN)) for m in study.dynamics(arm)} for arm in arms]
     found = []
     for epoch in sorted(set.intersection(*(set(run) for run in runs))):
         pairs = [run[epoch] for run in runs]
@@ -81,6 +88,33 @@ def at_equal(found: list[tuple[float, float]], learned: float) -> float | None:
     return None
 
 
+def gap_at_equal(study: Study, full: Variant, lora: Variant) -> Estimate | None:
+    """What LoRA keeps less what full keeps, in each seed when both have learned what either does in the end.
+
+    Over seeds, the watched facts held; undefined for a single seed. None where a seed has no such place.
+    """
+    gaps = []
+    for pair in zip(full.arms, lora.arms, strict=False):
+        paths = [_path(study, [arm]) for arm in pair]
+        if not all(paths):
+            return None
+        kept = [at_equal(each, min(of[-1][0] for of in paths)) for each in paths]
+        if kept[0] is None or kept[1] is None:
+            return None
+        gaps.append(kept[1] - kept[0])
+    return over_seeds(gaps)
+
+
+def over_seeds(values: list[float]) -> Estimate | None:
+    """The mean with Student's t over seeds; undefined where they do not tell how far they lie apart."""
+    if not values:
+        return None
+    n, mean = len(values), fmean(values)
+    error = stdev(values) / math.sqrt(n) if n > 1 else 0.0
+    half = t_value(LEVEL, n - 1) * error if error > 0 else 0.0
+    return Estimate(mean, Interval(mean - half, mean + half) if half > 0 else None, n, f"{n} seeds")
+
+
 def _claim(study: Study, full: Variant, lora: Variant, paths: dict[str, list[tuple[float, float]]]) -> Claim:
     gap = difference(study, (lora, CONVERGENCE), (full, CONVERGENCE), TEST, KNOWN_FACTS)
     told = f"LoRA less full, Known test facts at CONVERGENCE: {said(gap)}"
@@ -90,7 +124,7 @@ def _claim(study: Study, full: Variant, lora: Variant, paths: dict[str, list[tup
         kept = [at_equal(paths[v.name], level) for v in (full, lora)]
         told += (
             f"; when {wording.percent(level)} % of the rows are fitted, full keeps {wording.percent(kept[0])} % and "
-            f"LoRA {wording.percent(kept[1])} %"
+            f"LoRA {wording.percent(kept[1])} % of what was watched, by seed {said(gap_at_equal(study, full, lora))}"
         )
     return Claim(
         f"{full.recipe.name}: at CONVERGENCE, LoRA has forgotten less than full fine-tuning.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slick.files import mapping_of, read_json
-from slick.knowledge import CATEGORIES, KNOWN, Estimator
+from slick.knowledge import CATEGORIES, KNOWN, Estimator, Knowledge
 from slick.training import TRAINING
 from slick_reports import wording
 from slick_sft.study_report.blocks import Section, Table, listed, row
@@ -84,7 +84,8 @@ def banners(study: Study) -> tuple[str, ...]:
     if len(kinds) < 2:
         return ()
     told = "; ".join(
-        f"{device}, {precision}: {len(arms)} arm{'s' * (len(arms) != 1)} ({listed(arms[:4])}{', …' if len(arms) > 4 else ''})"
+        f"{device}, {precision}: {len(arms)} arm{'s' * (len(arms) != 1)} "
+        f"({listed(arms[:4])}{', …' if len(arms) > 4 else ''})"
         for (device, precision), arms in kinds.items()
     )
     return (
@@ -200,6 +201,9 @@ def _probe(study: Study) -> str:
     knowledge = study.probed(TEST)
     if not knowledge:
         return UNRECORDED
-    exact = all(k.chances is not None for k in knowledge)
     sets = _joined_all(str(k.greedy_total) for k in knowledge)
-    return f"{sets} exemplar sets, {Estimator.EXACT if exact else Estimator.SAMPLED} estimator"
+    return f"{sets} exemplar sets, {estimator(knowledge)} estimator"
+
+
+def estimator(knowledge: Sequence[Knowledge]) -> Estimator:
+    return Estimator.EXACT if all(k.chances is not None for k in knowledge) else Estimator.SAMPLED

@@ -156,8 +156,8 @@ def _caveats(study: Study) -> tuple[str, ...]:
         "A claim “agrees” or “differs” where an interval excludes 0, two intervals are apart, a p-value stands Holm's "
         "correction (where that is said), or a verdict is PASS or FAIL; all else is “not settled”, which is no "
         "evidence against it. What the paper gives no interval for is compared in its direction only.",
-        "Accuracy is closed-book exact match, greedy, in the training form. Categories are the base model's, of the "
-        "exact estimator.",
+        "Accuracy is closed-book exact match, greedy, in the training form. Categories are the base model's"
+        + (f", of the {protocol.estimator(probed)} estimator." if (probed := study.probed(TEST)) else "."),
         f"The paper's figures are those of {paper.SOURCE}, a model of another size on other facts: their direction can "
         "be compared, their size cannot.",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from slick.statistics import Estimate
-from slick_reports import wording
 from slick_sft.study.jobs import CONVERGENCE, EARLY_STOP
 from slick_sft.study_report import paper, trend
 from slick_sft.study_report.asked import ALL, KNOWN_FACTS
@@ -23,6 +22,7 @@ from slick_sft.study_report.blocks import (
 )
 from slick_sft.study_report.data import OOD, STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
 from slick_sft.study_report.measures import accuracy, base_accuracy, clipped, combined, difference, prior
+from slick_sft.study_report.measures import share as share_of
 from slick_sft.study_report.pictures import Dot, Line, lines_chart
 
 ID, TITLE = "shares", "Accuracy by share of Unknown rows"
@@ -83,7 +83,7 @@ def _table(study: Study, mixes: dict[float, Variant], measured: Found, split: st
     known = prior(study, split, ALL)
     note = (
         f"n = {n[ALL]:,} facts, of which {n[KNOWN_FACTS]:,} Known and {n['HighlyKnown']:,} HighlyKnown. Always giving "
-        f"a relation's commonest answer: {wording.percent(known)} % of all facts. Answers that abstain: "
+        f"a relation's commonest answer: {share_said(known)} of all facts. Answers that abstain: "
         f"{_abstained(study, mixes, split)}."
     )
     where = "test facts" if here else "facts of relations that are never trained on"
@@ -91,9 +91,11 @@ def _table(study: Study, mixes: dict[float, Variant], measured: Found, split: st
 
 
 def _abstained(study: Study, mixes: dict[float, Variant], split: str) -> str:
-    base = float(study.base(split).abstained.mean())
-    tuned = [float(study.answers(v, stage, split).abstained.mean()) for v in mixes.values() for stage in STAGES]
-    return f"{wording.percent(base)} % of the base model's, at most {wording.percent(max(tuned))} % of a tuned one's"
+    asked = study.asked(split)
+    base = share_of(study.base(split).abstained, asked)
+    tuned = [share_of(study.answers(v, stage, split).abstained, asked) for v in mixes.values() for stage in STAGES]
+    most = max((each for each in tuned if each), key=lambda each: each.value, default=None)
+    return f"{share_said(base)} of the base model's, at most {share_said(most)} of a tuned one's"
 
 
 def _cells(of: dict[str, Estimate | None], published: float | None, *, paper_too: bool) -> list[Cell]:

@@ -68,11 +68,6 @@ def section(study: Study) -> Section | None:
         reasons[TEST].append(Reason(_FORM, TEST, None, form_standing(gains.get(ALL))))
     tables = [_fits_table(study, asked, reasons), *([_gains_table(study, gains)] if gains else [])]
     every = [reason for of in reasons.values() for reason in of]
-    undefined = [
-        f"{r.name} ({where(r.split, ALL)}): no numbers, since {r.fit.reason}."
-        for r in every
-        if r.fit is not None and not r.fit.fitted
-    ]
     sentence = _sentence(every)
     data: dict[str, Any] = {
         "reason": sentence,
@@ -82,7 +77,7 @@ def section(study: Study) -> Section | None:
     }
     below = any(_below(fit["b_kn"]) for fit in asked.values())
     title = "Why b_kn is below 0" if below else "Why b_kn is not above 0"
-    return Section(ID, title, (_told(asked), RULE, *undefined, sentence), tuple(tables), (), data)
+    return Section(ID, title, (_told(asked), RULE, *_without_numbers(every), sentence), tuple(tables), (), data)
 
 
 def _fits_table(study: Study, asked: Mapping[str, LinearModel], reasons: Mapping[str, Sequence[Reason]]) -> Table:
@@ -192,6 +187,17 @@ def _above(found: Coefficient) -> bool:
 
 def _below(found: Coefficient) -> bool:
     return found.interval is not None and found.interval.high < 0
+
+
+def _without_numbers(reasons: Sequence[Reason]) -> list[str]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for r in reasons:
+        if r.fit is not None and not r.fit.fitted:
+            found.setdefault((r.name, r.fit.reason), []).append(where(r.split, ALL))
+    return [
+        f"{name[0].upper()}{name[1:]} ({listed(facts)}): no numbers, since {reason}."
+        for (name, reason), facts in found.items()
+    ]
 
 
 def _told(asked: Mapping[str, LinearModel]) -> str:

@@ -107,7 +107,10 @@ def test_facts_of_one_subject_alone_have_no_interval() -> None:
 
 def test_the_answer_prior_is_that_of_the_commonest_answer(whole: Path) -> None:
     """A third of the made-up facts share theirs."""
-    assert prior(Study(whole), TEST, ALL) == pytest.approx(1 / 3, abs=0.02)
+    found = prior(Study(whole), TEST, ALL)
+    assert found is not None
+    assert found.value == pytest.approx(1 / 3, abs=0.02)
+    assert found.interval is not None
 
 
 def test_a_difference_pairs_facts_and_clusters_subjects(whole: Path) -> None:

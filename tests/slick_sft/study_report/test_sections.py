@@ -281,6 +281,25 @@ def test_what_was_kept_at_equal_learning_is_interpolated(learned: float, kept: f
     assert plane.at_equal([(0.0, 0.9), (0.5, 0.8), (0.4, 0.1)], learned) == (kept and pytest.approx(kept))
 
 
+def test_what_is_kept_at_equal_learning_has_an_interval_over_seeds(study: Study) -> None:
+    """Student's t of the seeds' own differences; one seed, or seeds that are alike, leave it undefined."""
+    found = plane.gap_at_equal(study, study.variants["unknown-50"], study.variants["lora-unknown-50"])
+    assert found is not None
+    assert found.n == 2
+    some = plane.over_seeds([0.01, 0.02, 0.03])
+    assert some is not None
+    assert some.interval is not None
+    assert (some.value, some.interval.low) == (
+        pytest.approx(0.02),
+        pytest.approx(0.02 - 2.92 * 0.01 / 3**0.5, abs=1e-5),
+    )
+    for values in ([0.1], [0.1, 0.1]):
+        alike = plane.over_seeds(values)
+        assert alike is not None
+        assert alike.interval is None
+    assert plane.over_seeds([]) is None
+
+
 LEFT_OUT: Mapping[ModuleType, str] = {
     controls: "D_Known",
     training: "mix of both Known and Unknown rows",
