@@ -28,7 +28,8 @@ def explained_share(
 
     best, partial, worst: runs × facts, 0 or 1, the same facts. Fieller's interval (1954), which takes into account that
     both differences rest on the same facts and on the same runs of `best`; it is undefined where the whole advantage
-    may be 0, since any share could then be true, and for facts of one cluster alone. None for fewer than 2 facts, and for an advantage of exactly 0.
+    may be 0, since any share could then be true, and for facts of one cluster alone. None for fewer than 2 facts, and
+    for an advantage of exactly 0.
     """
     n = best.shape[1]
     if not n == partial.shape[1] == worst.shape[1]:
