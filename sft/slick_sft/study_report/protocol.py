@@ -122,7 +122,7 @@ def _choices_table(study: Study, records: Sequence[Read]) -> Table:
         ("other settings of the trainer", "not stated", by_version(_others)),
         ("rows of a step", "128", by_version(lambda r: r.get("batch_size"))),
         ("epochs", "50", by_version(lambda r: r.get("epochs"))),
-        ("dropout", "0.05", _joined_all(_dropout(arm, record) for _, arm, record in records)),
+        ("dropout", "0.05", _dropout(records)),
         ("loss", "mask not stated", "the answer's tokens and the end alone, not the question's"),
         ("rows |D|", "6,142: over relations the smallest category", _size(study)),
         ("mix inside Known", "not stated", _mix(study)),
@@ -167,16 +167,21 @@ def _others(record: Record) -> str | None:
     return listed(f"{name} {value}" for name, value in sorted(others.items())) or "TRL's defaults"
 
 
-def _dropout(arm: Arm, record: Record) -> str:
-    """What the model's configuration says, where the weights were kept; of an adapter its own as well."""
+def _dropout(records: Sequence[Read]) -> str:
+    """What the models' configurations say, where weights were kept; of adapters their own as well."""
+    found = _joined_all(_configured(arm) for _, arm, _ in records)
+    adapters = [mapping_of(mapping_of(record.get("settings")).get("lora")) for _, _, record in records]
+    own = _joined_all(f"{lora['lora_dropout']:g}" for lora in adapters if "lora_dropout" in lora)
+    return f"{found}; in front of adapters {own}" if own else found
+
+
+def _configured(arm: Arm) -> str:
     config = arm.tuned / "model" / "config.json"
-    found = "as the base model's configuration has it (not recorded)"
-    if config.is_file():
-        values = mapping_of(read_json(config))
-        named = {n: v for n, v in values.items() if n.endswith(_DROPOUT) and isinstance(v, int | float)}
-        found = listed(f"{name} {value:g}" for name, value in named.items()) or "none in the model's configuration"
-    lora = mapping_of(mapping_of(record.get("settings")).get("lora"))
-    return f"{found}; in front of the adapter {lora['lora_dropout']:g}" if "lora_dropout" in lora else found
+    if not config.is_file():
+        return "as the base model's configuration has it (not recorded)"
+    values = mapping_of(read_json(config))
+    named = {n: v for n, v in values.items() if n.endswith(_DROPOUT) and isinstance(v, int | float)}
+    return listed(f"{name} {value:g}" for name, value in named.items()) or "none in the model's configuration"
 
 
 def _size(study: Study) -> str:

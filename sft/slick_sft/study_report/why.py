@@ -68,16 +68,15 @@ def section(study: Study) -> Section | None:
         reasons[TEST].append(Reason(_FORM, TEST, None, form_standing(gains.get(ALL))))
     tables = [_fits_table(study, asked, reasons), *([_gains_table(study, gains)] if gains else [])]
     every = [reason for of in reasons.values() for reason in of]
-    sentence = _sentence(every)
     data: dict[str, Any] = {
-        "reason": sentence,
+        "reason": _sentence(every, (Standing.STANDS, Standing.PART, Standing.NOT)),
         "fits": {split: {r.name: r.fit.as_dict() for r in of if r.fit is not None} for split, of in reasons.items()},
         "standing": {split: {r.name: str(r.standing) for r in of} for split, of in reasons.items()},
         "form": gains,
     }
     below = any(_below(fit["b_kn"]) for fit in asked.values())
     title = "Why b_kn is below 0" if below else "Why b_kn is not above 0"
-    return Section(ID, title, (_told(asked), RULE, *_without_numbers(every), sentence), tuple(tables), (), data)
+    return Section(ID, title, (_told(asked), RULE, *_without_numbers(every), _sentence(every)), tuple(tables), (), data)
 
 
 def _fits_table(study: Study, asked: Mapping[str, LinearModel], reasons: Mapping[str, Sequence[Reason]]) -> Table:
@@ -248,10 +247,10 @@ def _gains_table(study: Study, gains: Mapping[str, Estimate]) -> Table:
     return Table("What is left to be gained by learning the training form", header, tuple(rows), note=note)
 
 
-def _sentence(reasons: Sequence[Reason]) -> str:
+def _sentence(reasons: Sequence[Reason], kinds: Sequence[Standing] = tuple(Standing)) -> str:
     """Which stand and which do not, each with the facts on which it is so; without those that give no numbers."""
     parts = []
-    for kind in Standing:
+    for kind in kinds:
         found: dict[str, list[str]] = {}
         for r in reasons:
             if r.standing is kind and (r.fit is None or r.fit.fitted):

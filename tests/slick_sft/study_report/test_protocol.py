@@ -86,7 +86,7 @@ def test_versions_that_differ_are_each_named(recorded: Path) -> None:
     assert found["learning rate"] == "0.0001; 1e-06 (gentle)"
     assert found["optimiser"] == "TRL's default, AdamW; sgd (gentle)"
     assert found["rows of a step"] == "8"
-    assert found["dropout"].endswith("(not recorded); in front of the adapter 0.05")
+    assert found["dropout"].endswith("(not recorded); in front of adapters 0.05")
 
 
 def test_dropout_is_read_where_the_weights_were_kept(recorded: Path) -> None:
