@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from slick.files import mapping_of, replacing
 from slick.statistics import LEVEL
@@ -172,13 +172,19 @@ def _notes(path: Path) -> tuple[str, ...]:
     return tuple(visible(" ".join(p.split()), LONG) for p in paragraphs if p.strip())
 
 
+def _place(name: str) -> str:
+    """Of a place on the machine that the study ran on, what tells it from its neighbours."""
+    path = PurePath(name)
+    return "/".join(path.parts[-2:]) if path.is_absolute() and len(path.parts) > 2 else name
+
+
 def _provenance(study: Study) -> tuple[tuple[str, str], ...]:
     document = study.document
     base, facts = mapping_of(document.get("model")), mapping_of(document.get("facts"))
     found = [
-        ("base model", str(base.get("name", ""))),
+        ("base model", _place(str(base.get("name", "")))),
         ("weights", brief(base.get("weights"))),
-        ("facts", str(facts.get("source", ""))),
+        ("facts", _place(str(facts.get("source", "")))),
     ]
     for name, of in mapping_of(facts.get("splits")).items():
         found.append((f"facts, {name}", f"{mapping_of(of).get('n')} ({brief(mapping_of(of).get('digest'))})"))

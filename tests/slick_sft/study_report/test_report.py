@@ -168,6 +168,17 @@ def test_hostile_names_are_inert(whole: Path, tmp_path: Path) -> None:
     assert not re.search(r"(?<!\\)`x(?<!\\)`", text)
 
 
+def test_places_of_the_machine_stay_there(whole: Path, tmp_path: Path) -> None:
+    """Of a model or facts that lie somewhere, the last two names; the hub's names as they are."""
+    path = shutil.copytree(whole, tmp_path / "study")
+    document = read_json(path / "study.json")
+    document["model"]["name"] = "/home/somebody/lab/organism"
+    document["facts"]["source"] = "org/facts"
+    write_json(path / "study.json", document)
+    provenance = dict(build(path).provenance)
+    assert (provenance["base model"], provenance["facts"]) == ("lab/organism", "org/facts")
+
+
 def test_a_cell_is_marked_where_its_interval_excludes_0() -> None:
     """In Markdown by a sign, on the page by a sign, a colour and a sentence for screen readers."""
     table = Table("caption", ("a", "b"), ((Cell("row"), Cell("−5.0", "[−9.0, −1.0]", "fell")),), note="a note")
