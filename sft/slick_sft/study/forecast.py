@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from slick_sft.study.jobs import Job, Setup
+from slick_sft.study.steps import measurements
 from slick_sft.watched import BUDGET
 
 # Of the training facts, |D| by the paper's rule; a guess until the training facts are probed.
@@ -108,7 +109,7 @@ def _seconds(setup: Setup, job: Job, measured: Measured, size: int) -> float:
         version = _version(setup, job)
         step = measured.steps.get(version, 0.0)
         training = setup.grid.trainings[version]
-        return job.steps * step + _watching(setup, job, size) * step / training.batch_size / 3 + 2 * measured.start
+        return job.steps * step + _watching(setup, job, size) * step / training.rows_a_step / 3 + 2 * measured.start
     return _UNMEASURED_S
 
 
@@ -131,9 +132,9 @@ def _watching(setup: Setup, job: Job, size: int) -> float:
     training = setup.grid.trainings[_version(setup, job)]
     most = setup.grid.watch_rows
     if most is None:
-        return BUDGET * job.steps * training.batch_size
+        return BUDGET * job.steps * training.rows_a_step
     sets = [size, *(setup.counts[split] for split in setup.watched)]
-    return (training.epochs + 1) * sum(min(n, most) if most else n for n in sets)
+    return measurements(training) * sum(min(n, most) if most else n for n in sets)
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from slick.errors import InputError, Mistakes
 from slick.knowledge import Category
 from slick.prompts import DEFAULT_FORM
 from slick.rows import nearest
+from slick_sft.arguments import rows_a_step
 from slick_sft.recipe import ZERO_WEIGHT, Recipe, named, paper_names
 from slick_sft.recipe_file import recipe_of
 from slick_sft.yaml_text import load_yaml
@@ -41,6 +42,7 @@ _OURS = {
     "data_seed": "--seeds",
 }
 _SAVING = "save_"
+_GATHERED = "gradient_accumulation_steps"
 
 _TRAINING_KEYS = ("method", "learning_rate", "epochs", "batch_size", *_LORA, "settings")
 _KEYS = (
@@ -72,6 +74,11 @@ class Training:
             "num_train_epochs": self.epochs,
             "per_device_train_batch_size": self.batch_size,
         }
+
+    @property
+    def rows_a_step(self) -> int:
+        """Of an optimiser step: a worker trains on one device, and gathers as many micro-batches as it is told to."""
+        return rows_a_step({**self.flags(), **self.settings}, processes=1)
 
     def inherited(self) -> dict[str, Any]:
         """What a version takes over from it, by the grid's names."""
@@ -159,14 +166,6 @@ def parse_grid(text: str, where: str) -> Grid:
     grid = _grid(found, mistakes)
     mistakes.raise_if_any()
     return grid
-
-
-def rows_of(recipe: Recipe, size: int) -> int:
-    """How many rows a set of that recipe has, where |D| is `size`; of a natural mix about, as what it lacks depends
-    on the facts."""
-    unknown = (recipe.parts or {}).get(str(Category.UNKNOWN), Fraction(0))
-    lacks = int(unknown * size + Fraction(1, 2)) if Category.UNKNOWN in recipe.without else 0
-    return size - lacks + sum(extra.rows for extra in (recipe.replay, recipe.patch) if extra)
 
 
 def canonical(recipe: Recipe) -> Recipe:
@@ -289,6 +288,8 @@ def _training(given: Mapping[str, Any], where: str, inherited: Mapping[str, Any]
         settings = {}
     elif "settings" in given:
         mistakes.extend(_not_settings(settings, where))
+        # The study's steps are counted by it before the trainer sees it.
+        _whole(settings.get(_GATHERED), f"{where}.settings.{_GATHERED}", mistakes)
     lora = {"r": whole["lora_r"], "lora_alpha": int(numbers["lora_alpha"]), "lora_dropout": dropout}
     return Training(
         method,

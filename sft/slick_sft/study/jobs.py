@@ -17,8 +17,9 @@ from slick.knowledge_file import KNOWLEDGE
 from slick.runs import differences, results_files
 from slick.training import TRAINING
 from slick_sft.formats import RECIPE
-from slick_sft.study.grid import Grid, Training, Variant, rows_of
+from slick_sft.study.grid import Grid, Variant
 from slick_sft.study.ptrue import RECORD as PTRUE_RECORD
+from slick_sft.study.steps import stages_of, steps_of
 
 # The places in a study's directory; the report reads them.
 PROBE, SETS, TUNED, SCORES, PTRUE = "probe", "sets", "tuned", "scores", "ptrue"
@@ -278,14 +279,9 @@ def _tune(setup: Setup, arm: Arm, mixed: Job, watched: Sequence[Job], size: int 
         "watch": {job.name: digest_of(job.settings) for job in watched},
         "watch_rows": setup.grid.watch_rows,
     }
-    steps = 0 if size is None else steps_of(training, rows_of(recipe, size))
+    stages = stages_of(recipe, setup.grid.size or recipe.size or size, setup.out / work["data"] / RECIPE)
     needs = (mixed.name, *(job.name for job in watched))
-    return Job(f"tune/{arm.name}", work, (place,), needs, settings, rank=5, steps=steps)
-
-
-def steps_of(training: Training, rows: int) -> int:
-    """Optimiser steps over so many rows."""
-    return int(training.epochs * -(-rows // training.batch_size))
+    return Job(f"tune/{arm.name}", work, (place,), needs, settings, rank=5, steps=steps_of(training, *stages))
 
 
 def _score(setup: Setup, name: str, tuned: Job | None, weights: str, on: Sequence[Job]) -> Job:

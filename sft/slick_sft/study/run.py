@@ -210,7 +210,7 @@ def known_size(setup: Setup) -> int | None:
         return setup.grid.size
     for arm in arms_of(setup):
         recipe, place = setup.grid.recipes[arm.variant.recipe], setup.out / SETS / arm.mixed / RECIPE
-        plain = not (recipe.without or recipe.replay or recipe.patch)
+        plain = not (recipe.without or recipe.replay or recipe.patch or recipe.size)
         if plain and place.exists():
             return int(mapping_of(read_json(place))["size"])
     return None

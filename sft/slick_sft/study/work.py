@@ -237,6 +237,7 @@ def _step_seconds(work: Work, training: Mapping[str, Any], facts: Sequence[Fact]
 
     from slick.files import digest_of
     from slick.prompts import completion, form_prompt
+    from slick_sft.arguments import rows_a_step
     from slick_sft.formats import TrainingSet
     from slick_sft.study.clock import Clock
     from slick_sft.train import tune
@@ -245,7 +246,8 @@ def _step_seconds(work: Work, training: Mapping[str, Any], facts: Sequence[Fact]
         {"prompt": form_prompt(DEFAULT_FORM, fact.question), "completion": completion(DEFAULT_FORM, fact.answers[0])}
         for fact in facts
     ]
-    needed = training["batch_size"] * (_STEPS + 1)
+    a_step = rows_a_step({"per_device_train_batch_size": training["batch_size"], **training["settings"]}, processes=1)
+    needed = a_step * (_STEPS + 1)
     rows = [rows[i % len(rows)] for i in range(needed)]
     clock = Clock()
     settings = {**training["settings"], "save_strategy": "no"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slick_sft.study.forecast import Measured, duration, forecast, guessed_size, jobs_by_kind, makespan, volume
-from slick_sft.study.grid import read_grid
+from slick_sft.study.grid import parse_grid, read_grid
 from slick_sft.study.jobs import Job, Setup, jobs_of
 
 MEASURED = Measured(
     steps={"": 0.1, "lora": 0.2}, probe=0.001, score=0.002, chance=0.003, start=1.0, weights={"": 4_000, "lora": 100}
 )
+GATHERED = """
+training: {epochs: 2.5, batch_size: 8, settings: {gradient_accumulation_steps: 4}}
+watch_rows: 300
+variants: [unknown-50]
+"""
 
 
 def setup(grid: str = "small", seeds: int = 3) -> Setup:
@@ -66,6 +72,14 @@ def test_a_tuning_costs_its_steps_and_what_it_watches() -> None:
     found = forecast(setup(seeds=1), jobs, (), MEASURED, size=220, workers=1, keep=False)
     rows = 21 * (220 + 288 + 300 + 240)
     assert found.seconds["tune/unknown-50-seed0"] == pytest.approx(140 * 0.1 + rows * 0.1 / 32 / 3 + 2)
+
+
+def test_a_step_costs_by_its_rows() -> None:
+    """Where it gathers micro-batches, what is watched is measured in rows of the whole step."""
+    asked = replace(setup(seeds=1), grid=parse_grid(GATHERED, "grid"))
+    found = forecast(asked, jobs_of(asked, 220), (), MEASURED, size=220, workers=1, keep=False)
+    rows = 4 * (220 + 288 + 300 + 240)  # before, and after 2 whole epochs and a half
+    assert found.seconds["tune/unknown-50-seed0"] == pytest.approx(18 * 0.1 + rows * 0.1 / 32 / 3 + 2)
 
 
 def test_kept_weights_take_disk_of_every_arm() -> None:
