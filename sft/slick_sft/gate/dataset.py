@@ -11,12 +11,12 @@ from typing import Any
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES
-from slick.prompts import DEFAULT_FORM, check_form
+from slick.prompts import DEFAULT_FORM
 from slick_sft.lint.examine import Examined, question_key
 from slick_sft.lint.findings import is_unknown
 from slick_sft.lint.report import Report
 from slick_sft.lint.short_facts import Reason
-from slick_sft.lint.training import learns, training_rows
+from slick_sft.lint.training import form_of, learns, training_rows
 
 Rows = list[dict[str, Any]]
 
@@ -100,19 +100,6 @@ def dataset_of(report: Report, held_out: Sequence[Fact], form: str = "") -> Data
         len(silenced),
         report,
     )
-
-
-def form_of(rows: Sequence[Examined]) -> str:
-    """What most prompts put around their question; "" where no prompt holds its question once."""
-    found: Counter[str] = Counter()
-    for row in rows:
-        prompt = row.exchange.prompt
-        text = prompt if isinstance(prompt, str) else next((m["content"] for m in reversed(prompt)), "")
-        question = row.fact.question if row.fact else ""
-        if question and text.count(question) == 1 and "{question}" not in text:
-            # A space at the end would merge with the answer's first token.
-            found[text.replace(question, "{question}").rstrip(" ")] += 1
-    return check_form(found.most_common(1)[0][0]) if found else ""
 
 
 def leaked(rows: Sequence[Examined], held_out: Sequence[Fact]) -> frozenset[str]:

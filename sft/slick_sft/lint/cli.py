@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slick.backend import Backend
     from slick.batch_size import Longest
     from slick.prompts import Chat
+    from slick_sft.lint.from_study import FromStudy
     from slick_sft.lint.report import Report
     from slick_sft.lint.run import Ready
 
@@ -62,6 +63,18 @@ def lint(
         typer.Option(help="Column of a row's relation; else relation, predicate, property, or the question tells."),
     ] = "",
     exemplars: Annotated[str, typer.Option(help="Facts to draw exemplars from, besides the dataset's own.")] = "",
+    study: Annotated[
+        list[Path],
+        typer.Option(help="A finished slick study, to predict from where it is of this kind; repeatable."),
+    ] = [],  # noqa: B006  typer copies it
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="The gate's policy, whose training a study must have had; slick-gate.yaml, where it stands, if not "
+            "given.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(help="Probe a seeded draw of so many facts; 0 for all.", min=0)] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Directory that keeps the probe's run; repeat the command to resume it.")
@@ -149,6 +162,7 @@ def lint(
         read_facts(exemplars) if exemplars else None,
         [fact for source in held_out for fact in read_held_out(source)],
     )
+    studies, training = _studies(study, policy)
     ready = prepare(wish)
     targets = fixing.targets(ready.sources, fix_out) if fix else {}
     check_outputs({**outputs, **fixing.written(targets)}, {}, what="the findings")
@@ -161,7 +175,7 @@ def lint(
         chat = loaded.chat(apply=apply_chat_template, multiturn=fewshot_as_multiturn, system=system_instruction)
         _say_notes(loaded, ready, apply_chat_template)
         loaded = o.sized(loaded, batch_size, run_directory, lambda: _longest(ready, loaded, chat))
-        report = run_lint(ready, loaded, run_directory, chat)
+        report = run_lint(ready, loaded, run_directory, chat, studies, training)
     if json:
         write_json(json, report.as_dict())
     if sarif:
@@ -173,6 +187,18 @@ def lint(
             print(visible(f"{done.out}: {done.changed} rows changed; {done.sidecar} says which"))
     if report.failing(None if fail_on is FailOn.NEVER else Level(fail_on)):
         raise typer.Exit(EXIT_QUALITY)
+
+
+def _studies(paths: list[Path], policy: Path | None) -> tuple[list[FromStudy], dict[str, Any] | None]:
+    """What to predict from, and how the policy trains; None where there is no policy."""
+    from slick_sft.gate.policy import POLICY, read_policy
+    from slick_sft.lint.from_study import FromStudy, training_of
+
+    if not paths:
+        return [], None
+    found = [FromStudy(path) for path in paths]
+    file = policy or Path(POLICY)
+    return found, training_of(read_policy(file).tuning.as_dict()) if policy or file.exists() else None
 
 
 @contextmanager

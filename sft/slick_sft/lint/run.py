@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slick.facts import Fact, commonest_answers
 from slick.knowledge import Knowledge, expected_shares
@@ -24,7 +24,9 @@ from slick_sft.lint.findings import findings
 from slick_sft.lint.prediction import Composition, Study, predict
 from slick_sft.lint.report import Report
 from slick_sft.lint.shapes import CONVERSATIONAL
+from slick_sft.lint.short_facts import Reason
 from slick_sft.lint.sources import Source
+from slick_sft.lint.training import form_of, learns
 
 if TYPE_CHECKING:
     from slick.backend import Backend
@@ -96,8 +98,17 @@ def probe_of(ready: Ready, backend: Backend, chat: Chat = PLAIN) -> tuple[Probe,
     return probe, rows
 
 
-def lint(ready: Ready, backend: Backend, out: Path, chat: Chat = PLAIN, studies: Sequence[Study] = ()) -> Report:
+def lint(
+    ready: Ready,
+    backend: Backend,
+    out: Path,
+    chat: Chat = PLAIN,
+    studies: Sequence[Study] = (),
+    training: Mapping[str, Any] | None = None,
+) -> Report:
     """Probes the facts of the datasets and judges their rows. out: the directory of the probe's run.
+
+    studies: to predict from; training: how the rows will be trained on, as `Composition` has it.
 
     Raises RunError where the probe cannot be finished; what it has answered is kept, and found by the next lint.
     """
@@ -109,9 +120,15 @@ def lint(ready: Ready, backend: Backend, out: Path, chat: Chat = PLAIN, studies:
     run = run_probe(probe, backend, out)
     knowledge: dict[str, Knowledge] = {k.fact.id: k for k in read_knowledge(run.path).knowledge}
     known = [knowledge[row.fact.id] for row in rows if row.fact and row.reason is None]
-    forms = sorted({str(row.exchange.form) for row in rows})
-    shares = {str(category): share for category, share in expected_shares(known).items()}
-    composition = Composition(backend.model, ", ".join(forms), len(rows), len(known), shares)
+    composition = Composition(
+        backend.model,
+        form_of(rows),
+        sum(learns(row) and row.reason is not Reason.SILENT for row in rows),
+        len(known),
+        {str(category): share for category, share in expected_shares(known).items()},
+        ready.conversational,
+        training,
+    )
     notes = [note for source in ready.sources for note in source.notes]
     return Report(
         ready.sources,

@@ -32,7 +32,9 @@ def print_report(report: Report, rows: int) -> None:
     _print_relations(report)
     _print_findings(report, rows)
     for change in report.prediction.changes:
-        print(f"Prediction {change.at}: {100 * change.change:+.1f} ± {100 * change.error:.1f} points on known facts")
+        print(f"Prediction at {change.at}: {100 * change.change:+.1f} ± {100 * change.error:.1f} points on Known facts")
+    if report.prediction.source:
+        print(f"by {visible(report.prediction.source, 400)}. It is no part of any verdict.")
     if not report.prediction.changes:
         print(f"No prediction: {report.prediction.reason}.")
 

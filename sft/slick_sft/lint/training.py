@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
+from slick.prompts import check_form
 from slick_sft.lint.edits import WEIGHT
 from slick_sft.lint.examine import Examined
 
@@ -34,6 +36,19 @@ def learns(row: Examined) -> bool:
     if isinstance(completion, str):
         return bool(completion.strip())
     return bool(prompt) and any(m["content"].strip() for m in completion)
+
+
+def form_of(rows: Sequence[Examined]) -> str:
+    """What most prompts put around their question; "" where no prompt holds its question once."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        prompt = row.exchange.prompt
+        text = prompt if isinstance(prompt, str) else next((m["content"] for m in reversed(prompt)), "")
+        question = row.fact.question if row.fact else ""
+        if question and text.count(question) == 1 and "{question}" not in text:
+            # A space at the end would merge with the answer's first token.
+            found[text.replace(question, "{question}").rstrip(" ")] += 1
+    return check_form(found.most_common(1)[0][0]) if found else ""
 
 
 def _weight(row: Examined) -> float:

@@ -1,4 +1,4 @@
-"""Tests of a linted dataset as arms: the form of its prompts, what it leaks, what the control is silent about."""
+"""Tests of a linted dataset as arms: what it leaks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from slick.facts import Fact
-from slick_sft.gate.dataset import form_of, leaked
+from slick_sft.gate.dataset import leaked
 from slick_sft.lint.examine import read_datasets
 
 QUESTIONS = [f"Which country is Ton {name} located in?" for name in ("Abe", "Bul", "Cor", "Dun", "Eki", "Fam")]
@@ -18,33 +16,6 @@ QUESTIONS = [f"Which country is Ton {name} located in?" for name in ("Abe", "Bul
 def rows_of(path: Path, rows: list[dict[str, Any]]) -> Any:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return read_datasets([path])[1]
-
-
-@pytest.mark.parametrize(
-    ("row", "form"),
-    [
-        (lambda q: {"prompt": f"Answer this.\n{q}\n", "completion": "Land"}, "Answer this.\n{question}\n"),
-        (lambda q: {"prompt": f"Q: {q}\nA: ", "completion": "Land"}, "Q: {question}\nA:"),
-        (
-            lambda q: {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": "Land"}]},
-            "{question}",
-        ),
-        (lambda q: {"question": q, "answer": "Land"}, None),
-        (lambda q: {"instruction": q, "input": "", "output": "Land"}, None),
-    ],
-)
-def test_facts_are_asked_as_the_dataset_asks(tmp_path: Path, row: Any, form: str | None) -> None:
-    """What most prompts put around their question; whatever the format, a form that holds the question once."""
-    found = form_of(rows_of(tmp_path / "d.jsonl", [row(q) for q in QUESTIONS]))
-    assert found.count("{question}") == 1
-    assert not found.endswith(" ")
-    if form is not None:
-        assert found == form
-
-
-def test_prompts_without_a_question_have_no_form(tmp_path: Path) -> None:
-    """Where nothing shows it, nothing is guessed."""
-    assert form_of(rows_of(tmp_path / "d.jsonl", [{"prompt": "Write.\n", "completion": "So. It was so."}])) == ""
 
 
 def test_leaks_are_found_in_other_letters_and_within_more(tmp_path: Path) -> None:
