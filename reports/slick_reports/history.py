@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -19,9 +19,9 @@ from slick.statistics import LEVEL, Estimate, Interval, arm_share
 from slick_reports import numbers
 from slick_reports.headline import quoted
 from slick_reports.history_numbers import Flipped, GroupLine, History, Step, Version
+from slick_reports.history_versions import Asked, versions_of
 from slick_reports.inputs import mapping
 from slick_reports.ledger import Columns, Held, Ledger
-from slick_reports.ledger_entries import ABSTAINED, RIGHT
 from slick_reports.noise import known_shares
 from slick_reports.numbers import Shares, Side
 from slick_reports.text import visible
@@ -30,30 +30,12 @@ from slick_reports.wording import points, points_limits, size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from slick.statistics import Scores
-
     Mask = NDArray[np.bool_]
 
 # All steps of a history together: where nothing changed, one history in twenty marks anything.
 ALPHA = 0.05
 TITLE = "What each version knows"
 STALE_DAYS = 90.0
-_SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A version's runs on the ledger's facts: runs × facts, NaN where a fact was not asked."""
-
-    name: str
-    runs: tuple[Held, ...]
-    right: Scores
-    abstained: Scores
-
-    @property
-    def asked(self) -> Mask:
-        """Facts that every run of the version was asked."""
-        return np.asarray(~np.isnan(self.right).any(axis=0), dtype=bool)
 
 
 def build_history(
@@ -70,7 +52,7 @@ def build_history(
     places = {number: place for place, number in enumerate(facts)}
     held = [run for run in runs if run.series == chosen]
     columns = {run.id: ledger.columns(run.id) for run in runs if run.series == chosen or run.kind == "probe"}
-    versions = [_asked(group, columns, places) for group in _by_version(held).values()]
+    versions = versions_of(held, columns, places)
     return _History(list(facts.values()), versions, runs, columns, places, stale_days).build(chosen, title, command)
 
 
@@ -99,25 +81,6 @@ def _settings_told(runs: Sequence[Held], series: str) -> str:
 
 def _settings(run: Held) -> dict[str, str]:
     return {str(k): visible(str(v), 200) for k, v in mapping(run.record.get("settings")).items()}
-
-
-def _by_version(runs: Sequence[Held]) -> dict[str, list[Held]]:
-    """Versions in the order of their first run."""
-    found: dict[str, list[Held]] = {}
-    for run in runs:
-        found.setdefault(run.version, []).append(run)
-    return found
-
-
-def _asked(runs: Sequence[Held], columns: Mapping[int, Columns], places: Mapping[int, int]) -> Asked:
-    right = np.full((len(runs), len(places)), np.nan)
-    abstained = right.copy()
-    for row, run in enumerate(runs):
-        of = columns[run.id]
-        at = np.array([places[int(number)] for number in of.facts], dtype=np.int64)
-        right[row, at] = of.outcome == RIGHT
-        abstained[row, at] = of.outcome == ABSTAINED
-    return Asked(runs[0].version, tuple(runs), right, abstained)
 
 
 class _History:
@@ -194,7 +157,7 @@ class _History:
         )
         return Version(
             version.name,
-            version.runs[0].at,
+            version.at,
             tuple(_seed(run) for run in version.runs),
             int(version.asked.sum()),
             groups,
@@ -202,7 +165,8 @@ class _History:
             place == self.baseline,
             tuple(self._stale(place)),
             str(mapping(record.get("model")).get("name") or ""),
-            tuple(str(run.record.get("source", "")) for run in version.runs),
+            version.sources,
+            version.repeats,
         )
 
     def _shares(self, version: str) -> Shares | None:
@@ -219,7 +183,7 @@ class _History:
         missing = int((newest.asked & ~version.asked).sum())
         if missing:
             yield f"was not asked {missing:,} of the {int(newest.asked.sum()):,} facts of {quoted(newest.name)}"
-        days = _days(version.runs[0].at, newest.runs[0].at)
+        days = _days(version.at, newest.at)
         if days is not None and days > self.stale_days:
             yield f"is {days:,.0f} days older than {quoted(newest.name)}"
         there, here = (mapping(v.runs[0].record.get("libraries")) for v in (version, newest))
@@ -286,6 +250,11 @@ class _History:
             yield "Not every version was asked the same facts: each step is on the facts that both were asked."
         if any(len(version.runs) > 1 for version in self.versions) and any(len(v.runs) == 1 for v in self.versions):
             yield "Where a version with one run meets one with several seeds, only the first seed of each is compared."
+        if again := [f"{quoted(v.name)} {v.repeats}" for v in self.versions if v.repeats]:
+            yield (
+                "Scores of the same weights are one seed, and of a fact that was asked again the latest answer counts; "
+                f"repeats: {', '.join(again)}."
+            )
         if not (self.categories >= 0).any():
             yield "No fact has a category: add a probe of the first version, or score with slick score --knowledge."
         else:

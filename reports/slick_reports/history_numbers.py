@@ -31,6 +31,7 @@ class GroupLine:
 class Version:
     """One version: its runs differ in nothing but their seed. shares: by its probe, where the ledger has one.
 
+    repeats: scores that asked the same weights again, and are no seeds; sources: of all scores, these too.
     stale: why its numbers may not compare with the newest version's; "" where nothing speaks against it.
     """
 
@@ -44,6 +45,7 @@ class Version:
     stale: tuple[str, ...]
     model: str
     sources: tuple[str, ...]
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,24 @@ def test_seeds_are_one_version(ledger: Ledger) -> None:
     assert len(found.flipped) == 50 - 12
 
 
+def test_scores_of_the_same_weights_are_one_seed(ledger: Ledger) -> None:
+    """The latest answers count, the repeats are said, and the step has the interval of one checkpoint."""
+    model = {"name": "m", "weights": "w", "adapter": None}
+    ledger.add([entry("a", wrong_from(10), seed=0, model={**model, "weights": "v"})])
+    ledger.add(
+        [entry("b", wrong_from(k), day=d, seed=s, model=model) for d, s, k in ((2, 0, 30), (3, 1, 40), (4, 0, 50))]
+    )
+    found = build_history(ledger)
+    last = found.versions[1]
+    assert (last.seeds, last.repeats, last.at) == ((0,), 2, "2025-01-02T00:00:00")
+    assert len(last.sources) == 3
+    assert last.groups[0].side.accuracy == wilson(N - 50, N)
+    assert found.steps[0].estimate is not None
+    assert (found.steps[0].estimate.method, found.steps[0].lost) == ("Tango", 40)
+    assert any("one seed" in note and "repeats: “b” 2." in note for note in found.notes)
+    assert found.versions[0].repeats == 0
+
+
 def test_one_run_meets_one_run(ledger: Ledger) -> None:
     """A single run says nothing of its seeds; the note says what was compared."""
     ledger.add([entry("a", wrong_from(10), seed=0), entry("b", wrong_from(20), day=2, seed=0)])
