@@ -185,8 +185,10 @@ def _leaks(rows: Sequence[Examined], held_out: Sequence[Fact]) -> Iterable[Findi
 
 def _duplicates(rows: Sequence[Examined]) -> Iterable[Finding]:
     first: dict[tuple[str, str, str], int] = {}
+    # A conversation stands twice if all of it does, and not if it begins like another.
+    last = {(id(row.source), row.row.number): i for i, row in enumerate(rows)}
     for i, row in enumerate(rows):
-        if row.reason is Reason.SILENT:
+        if row.reason is Reason.SILENT or last[id(row.source), row.row.number] != i:
             continue
         # What stands before the last turn counts too: the same question may be asked of several inputs.
         prompt = row.exchange.prompt

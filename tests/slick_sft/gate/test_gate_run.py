@@ -18,7 +18,6 @@ from slick.facts import Fact
 from slick_sft.gate import work
 from slick_sft.gate.baselines import bless
 from slick_sft.gate.cli import _lint_by
-from slick_sft.gate.dataset import dataset_of
 from slick_sft.gate.jobs import CANDIDATE, CONTROL
 from slick_sft.gate.policy import Control, policy_of
 from slick_sft.gate.prepare import prepare
@@ -327,15 +326,19 @@ def test_every_answer_of_a_conversation_is_trained_on(
         texts += [second.question, second.answers[0]]
         rows.append({"messages": [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(texts)]})
     dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    ready = prepare(wish(policy={"control": "zero-weight", "seeds": 1}))
-    report = _lint_by(ready.wish.model, 32, "cpu", "", True)(ready.lint, ready.wish.out.parent / "lint")
-    found = dataset_of(report, ready.held_out)
-    assert found.sentence.startswith("The dataset has 12 rows with 36 turns; 24 state facts that were probed")
-    assert "12 turns could not be probed" in found.sentence
-    assert found.notes[0].startswith("12 rows hold several answers: each of these 36 answers is trained on as a row")
-    assert [len(row["prompt"]) for row in found.candidate[:3]] == [1, 3, 5]
+    report, _, said = run(wish(policy={"control": "zero-weight", "seeds": 1}))
+    assert said[0].startswith("The dataset has 12 rows with 36 turns; 24 state facts that were probed")
+    assert "12 turns could not be probed" in said[0]
+    assert "on 36 rows" in said[1]
+    assert any(text.startswith("12 rows hold several answers: each of these 36 answers is trained on") for text in said)
+    assert {r["steps"] for r in (*report.candidates, *report.controls)} == {2}
+    sets = wish().out / "sets"
+    candidate, control = (
+        [json.loads(line) for line in (sets / f"{arm}.jsonl").read_text().splitlines()] for arm in (CANDIDATE, CONTROL)
+    )
+    assert [len(row["prompt"]) for row in candidate[:3]] == [1, 3, 5]
     # The tiny model knows nothing; what could not be probed keeps its weight.
-    assert [row["weight"] for row in found.control[:3]] == [0.0, 1.0, 0.0]
+    assert [[row["weight"] for row in rows[:3]] for rows in (candidate, control)] == [[1, 1, 1], [0, 1, 0]]
 
 
 def test_self_check_trains_controls_alone(wish: Callable[..., Wish], dataset: Path) -> None:

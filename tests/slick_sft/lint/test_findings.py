@@ -160,6 +160,14 @@ def test_new_facts_are_found_in_any_turn(write: Write, linted: Linted) -> None:
     assert report.not_probed.keys() == {Reason.CONTEXT}
 
 
+def test_a_conversation_that_begins_like_another_is_no_duplicate(write: Write, linted: Linted) -> None:
+    """Only one that stands twice as a whole, which is told once."""
+    hello = ("Hello!", "Hello. What would you like to know?")
+    rows = [talk(*hello, born(i), f"Town{i}") for i in (*range(6), 2)]
+    report = linted(write(rows))
+    assert {report.rows[i].where.rsplit(":", 1)[1] for i in broken(report, "duplicate-row")} == {"7 turn 2"}
+
+
 def test_held_out_questions_are_found_in_any_turn(write: Write, linted: Linted) -> None:
     """Also in one that is not probed, in the user's last word, and in a line of a text without turns."""
     held_out = [Fact.create(born(i), ["x"], subject=f"Bo{i} Ka{i}", relation="r") for i in (50, 51)]
