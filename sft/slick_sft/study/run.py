@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,18 +11,15 @@ from typing import Any
 
 from slick.errors import InputError, RunError
 from slick.facts import facts_digest, of_split, sample_facts
-from slick.files import make_directory, mapping_of, read_json
+from slick.files import make_directory
 from slick.locks import Lock
 from slick.provenance import check_model, fingerprint
-from slick_sft.formats import RECIPE
 from slick_sft.study.conditions import check_alike, conditions_now
-from slick_sft.study.forecast import Forecast, Measured, duration, forecast, guessed_size, jobs_by_kind, volume
+from slick_sft.study.costs import costs_of, known_size, measured_of
+from slick_sft.study.forecast import Measured
 from slick_sft.study.grid import SPLITS, Grid
 from slick_sft.study.jobs import (
-    SETS,
-    Job,
     Setup,
-    arms_of,
     done_jobs,
     jobs_of,
     measure_job,
@@ -108,13 +105,13 @@ def plan_study(wish: Wish, open_pool: OpenPool, workers: int, threads: int) -> N
     jobs = jobs_of(setup, known_size(setup))
     state.check(setup, jobs)
     done = done_jobs(jobs, wish.out)
-    measured = measured_of(state.measured)
+    measured = measured_of(state.measured, setup.grid.trainings)
     if len(done) < len(jobs):
         with TemporaryDirectory() as place, open_pool(Path(place), workers, state.threads or threads) as pool:
             setup, workers = _placed(setup, pool), pool.size
             _note(check_alike(setup, state.conditions, conditions_now(setup)))
-            measured = measured or measured_of(_measure(setup, pool, Path(place)))
-    costs = _costs(setup, done, measured or Measured(), workers, keep=wish.keep_models)
+            measured = measured or measured_of(_measure(setup, pool, Path(place)), setup.grid.trainings)
+    costs = costs_of(setup, done, measured or Measured(), workers, keep=wish.keep_models)
     costs.print_plan()
 
 
@@ -145,14 +142,14 @@ def _work(wish: Wish, setup: Setup, state: State, open_pool: OpenPool, workers: 
     if len(done) < len(jobs_of(setup)):
         with open_pool(out, workers, threads) as pool:
             setup = _begun(setup, state, pool, threads)
-            measured = measured_of(state.measured)
+            measured = measured_of(state.measured, setup.grid.trainings)
             if measured is None:
                 state.note_measured(_measure(setup, pool, out))
-                measured = measured_of(state.measured)
+                measured = measured_of(state.measured, setup.grid.trainings)
                 assert measured is not None
             said = ""
             for label, kinds in _STAGES.items():
-                costs = _costs(setup, done, measured, pool.size, keep=keep)
+                costs = costs_of(setup, done, measured, pool.size, keep=keep)
                 chosen = [job for job in costs.left if job.kind in kinds]
                 if chosen and (headline := costs.headline()) != said:
                     print(headline, flush=True)
@@ -195,85 +192,6 @@ def _measure(setup: Setup, pool: Pool, out: Path) -> Mapping[str, Any]:
 
     _raise_failed(out, run_jobs([measure_job(setup)], set(), pool, watch))
     return found
-
-
-def measured_of(found: Mapping[str, Any]) -> Measured | None:
-    """What `study.json` has of it; None where nothing was measured."""
-    if not found:
-        return None
-    return Measured(**{name: found[name] for name in ("steps", "probe", "score", "chance", "start", "weights")})
-
-
-def known_size(setup: Setup) -> int | None:
-    """|D|, from the grid or from a set that was mixed; None where neither is there yet."""
-    if setup.grid.size:
-        return setup.grid.size
-    for arm in arms_of(setup):
-        recipe, place = setup.grid.recipes[arm.variant.recipe], setup.out / SETS / arm.mixed / RECIPE
-        plain = not (recipe.without or recipe.replay or recipe.patch or recipe.size)
-        if plain and place.exists():
-            return int(mapping_of(read_json(place))["size"])
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What is left of a study, and what it takes. guessed: |D| is not known yet."""
-
-    setup: Setup
-    jobs: Sequence[Job]
-    left: Sequence[Job]
-    expected: Forecast
-    workers: int
-    size: int
-    guessed: bool
-
-    def headline(self) -> str:
-        """One line before the work begins."""
-        setup = self.setup
-        tunings = [job for job in self.left if job.kind == "tune"]
-        done = len(self.jobs) - len(self.left)
-        about = "about " if self.guessed else ""
-        return (
-            f"{len(setup.grid.variants)} variants × {setup.seeds} seeds on sets of {about}{self.size:,} rows: "
-            f"{len(tunings)} tunings of {about}{sum(job.steps for job in tunings):,} steps, {len(self.left)} jobs to do"
-            + (f" ({done} done already)" if done else "")
-            + f"; about {duration(self.expected.wall)} on {self.workers} worker{'s' * (self.workers > 1)}, "
-            f"{volume(self.expected.disk)} of disk ({volume(self.expected.peak)} while it runs)"
-        )
-
-    def print_plan(self) -> None:
-        from slick.terminal import print_table
-
-        rows = []
-        for kind, (n, steps) in jobs_by_kind(self.left).items():
-            seconds = sum(self.expected.seconds[job.name] for job in self.left if job.kind == kind)
-            rows.append((_KINDS[kind], f"{n:,}", f"{steps:,}" if steps else "", duration(seconds)))
-        print_table("What is to be done", ("", "jobs", "steps", "time of one worker"), rows)
-        print(self.headline())
-        counts = ", ".join(f"{n:,} {split}" for split, n in self.setup.counts.items())
-        print(f"facts: {counts}")
-        if self.guessed:
-            print("|D| is known once the training facts are probed; it is guessed here by the paper's share of them.")
-        print("Times are rough: one burst of some seconds, on a machine that may have other work to do.")
-
-
-_KINDS = {
-    "probe": "probe (exact)",
-    "mix": "mix",
-    "tune": "tune, with dynamics",
-    "score": "score",
-    "ptrue": "P(True)",
-}
-
-
-def _costs(setup: Setup, done: set[str], measured: Measured, workers: int, *, keep: bool) -> Costs:
-    known = known_size(setup)
-    size = known or guessed_size(setup)
-    jobs = jobs_of(setup, size)
-    expected = forecast(setup, jobs, done, measured, size=size, workers=workers, keep=keep)
-    left = [job for job in jobs if job.name not in done]
-    return Costs(setup, jobs, left, expected, workers, size, known is None)
 
 
 def _raise_failed(out: Path, outcome: Outcome) -> None:

@@ -36,6 +36,12 @@ def stages_of(recipe: Recipe, size: int | None, record: Path) -> tuple[int, ...]
     return (rows_of(recipe, size) - patch, *([patch] if patch else []))
 
 
+def settled(recipe: Recipe, record: Path) -> bool:
+    """Whether `stages_of` tells the very stages of a set, its size once given: not of a curriculum by categories, and
+    of a natural mix without some of them, before it is mixed."""
+    return record.exists() or not (recipe.stages or (recipe.parts is None and recipe.without))
+
+
 def steps_of(training: Training, *stages: int) -> int:
     """Optimiser steps over stages of so many rows each, as the trainer plans them. 0 for no stages.
 

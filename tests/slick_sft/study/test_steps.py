@@ -13,9 +13,10 @@ from slick.files import digest_of
 from slick.knowledge_file import read_knowledge
 from slick_sft.formats import TrainingSet
 from slick_sft.recipe import Recipe, named, paper_names
+from slick_sft.recipe_file import recipe_of
 from slick_sft.recipes import mix
 from slick_sft.study.grid import parse_grid, read_grid
-from slick_sft.study.steps import measurements, rows_of, stages_of, steps_of
+from slick_sft.study.steps import measurements, rows_of, settled, stages_of, steps_of
 from slick_sft.study.work import _tuning
 from slick_tasks.lab import data_path
 
@@ -45,6 +46,23 @@ def test_a_set_that_was_mixed_says_its_stages_itself(tmp_path: Path) -> None:
     record.write_text(json.dumps({"size": 30, "stages": [10, 20]}))
     assert stages_of(recipe_called("natural"), 99, record) == (10, 20)
     assert stages_of(recipe_called("natural"), None, RECORD) == ()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "before"),
+    [
+        ({"unknown": 0.5}, True),
+        ({"unknown": 0.5, "without": ["Unknown"], "patch": 5}, True),
+        ({"natural": True}, True),
+        ({"natural": True, "without": ["Unknown"]}, False),
+        ({"unknown": 0.5, "stages": ["MaybeKnown"]}, False),
+    ],
+)
+def test_what_only_the_mixed_set_tells_is_no_promise(tmp_path: Path, recipe: dict[str, Any], before: bool) -> None:
+    """How the rows of a curriculum fall into stages, and what a natural mix lacks."""
+    (tmp_path / "recipe.json").write_text("{}")
+    assert settled(recipe_of(recipe, "x"), RECORD) is before
+    assert settled(recipe_of(recipe, "x"), tmp_path / "recipe.json")
 
 
 # Epochs, rows of a micro-batch, fields of SFTConfig, and the rows of each stage.
