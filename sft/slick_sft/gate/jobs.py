@@ -41,6 +41,11 @@ def probe_job(ready: Prepared) -> Job:
     return Job("probe/held-out", work, (HELD_OUT,), (), {}, rank=0)
 
 
+def recorded_controls(out: Path) -> list[Path]:
+    """The control's runs that stand in a gate's directory, as --self-check leaves them: a ledger for one seed."""
+    return sorted(path for path in (out / SCORES).glob(f"{CONTROL}-seed*") if results_files(path))
+
+
 def done_jobs(jobs: Sequence[Job], out: Path) -> set[str]:
     """The names of the jobs whose outcome stands in `out`; a training is done as well when its score is."""
     scored = {job.name for job in jobs if job.work["kind"] != "tune" and results_files(out / job.outs[0])}

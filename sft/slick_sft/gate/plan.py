@@ -14,7 +14,7 @@ from slick.knowledge_file import read_knowledge
 from slick.provenance import same_model
 from slick_sft.gate.against import arm_of, asked_by, check_asked_alike
 from slick_sft.gate.dataset import Dataset, dataset_of
-from slick_sft.gate.jobs import CANDIDATE, CONTROL, HELD_OUT, LINT, OpenPool, do, probe_job
+from slick_sft.gate.jobs import CANDIDATE, CONTROL, HELD_OUT, LINT, OpenPool, do, probe_job, recorded_controls
 from slick_sft.gate.policy import ZERO_WEIGHT, Policy, gated_groups, knows
 from slick_sft.gate.self_check import Line, expected
 from slick_sft.gate.wish import Prepared, planned_steps
@@ -88,10 +88,19 @@ def planned(
             f"{' that the baseline was asked as well' if wish.baseline else ''} is in it ({shown}):"
             " nothing could be judged; take it out of the policy, or ask other facts"
         )
-    plan = Plan(ready, dataset, seeds, expected(wish.policy, counts), [*dataset.notes, *notes])
+    lines = expected(wish.policy, counts, _recorded(ready, seeds))
+    plan = Plan(ready, dataset, seeds, lines, [*dataset.notes, *notes])
     for text in plan.sentences():
         say(text)
     return plan, open_pool
+
+
+def _recorded(ready: Prepared, seeds: Mapping[str, tuple[int, ...]]) -> int:
+    """How many runs of the control's recipe there will be to judge one seed by."""
+    if ready.wish.baseline:
+        return len(ready.wish.baseline.runs)
+    planned = {f"{CONTROL}-seed{seed}" for seed in seeds.get(CONTROL, ())}
+    return len(planned | {path.name for path in recorded_controls(ready.wish.out)}) if planned else 0
 
 
 def _count(categories: Sequence[Category], group: str) -> int:

@@ -9,10 +9,9 @@ from typing import Any
 
 from slick.files import make_directory, write_json
 from slick.locks import Lock
-from slick.runs import results_files
 from slick_sft.gate.arms import read_arm, read_pair
 from slick_sft.gate.decide import decide
-from slick_sft.gate.jobs import CANDIDATE, CONTROL, HELD_OUT, SCORES, OpenPool
+from slick_sft.gate.jobs import CANDIDATE, CONTROL, HELD_OUT, SCORES, OpenPool, recorded_controls
 from slick_sft.gate.looks import look, looks_beside
 from slick_sft.gate.outputs import remove_verdict
 from slick_sft.gate.plan import Lint, Plan, Say, planned
@@ -83,7 +82,7 @@ def _judged(plan: Plan) -> GateReport:
         out / HELD_OUT,
         allow_mismatch=wish.allow_mismatch,
         seeds=wish.policy.seeds,
-        recorded=_recorded(plan),
+        recorded=recorded_controls(out) if CONTROL in plan.seeds else (),
     )
     look(pair, wish.policy.looks, *looks_beside(wish.baselines, out))
     notes = [*plan.notes, *(wish.baseline.notes(wish.policy.baseline_days) if wish.baseline else [])]
@@ -95,14 +94,6 @@ def _judged(plan: Plan) -> GateReport:
         controls=tuple(map(_below(out), report.controls)),
         ledger=tuple(map(_below(out), report.ledger)),
     )
-
-
-def _recorded(plan: Plan) -> list[Path]:
-    """Runs of the control that --self-check left in the directory, by which one seed is judged."""
-    if CONTROL not in plan.seeds:
-        return []
-    scores = plan.ready.wish.out / SCORES
-    return sorted(path for path in scores.glob(f"{CONTROL}-seed*") if results_files(path))
 
 
 def _below(out: Path) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from itertools import combinations, islice
 from typing import Any
 
 from slick.errors import InputError
-from slick.paired import Noise, Paired
+from slick.paired import LEDGER_RUNS, Noise, Paired
 from slick.power import POWER, Need, need, smallest_margin
 from slick.verdict import look_level
 from slick_reports import wording
@@ -104,7 +104,7 @@ def self_check(control: Arm, policy: Policy) -> list[Line]:
                 )
             )
         ]
-        lines.append(_line(name, margin, halves, policy))
+        lines.append(_line(name, margin, halves, policy, runs))
     return lines
 
 
@@ -120,15 +120,15 @@ def halvings(runs: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     return list(islice(ways, _SPLITS))
 
 
-def expected(policy: Policy, facts: Mapping[str, int]) -> list[Line]:
+def expected(policy: Policy, facts: Mapping[str, int], recorded: int = 0) -> list[Line]:
     """What the policy's facts and seeds can show by the noise that it says to expect; nothing is run.
 
-    facts: gated group → how many facts it has.
+    facts: gated group → how many facts it has. recorded: runs of the control's recipe that one seed is judged by.
     """
     lines = []
     for name, group, margin in _named(policy):
         n = facts[group]
-        noise = _expected_noise(n, policy)
+        noise = _expected_noise(n, policy, recorded)
         smallest, enough = _shown(noise, margin, policy)
         lines.append(Line(name, margin, noise, policy.noise.discordant, policy.noise.seeds_sd, smallest, enough))
     return lines
@@ -165,9 +165,9 @@ def _gated(sheet: Sheet, policy: Policy) -> list[tuple[str, str, float, Any]]:
     return [(name, group, margin, measures[name.endswith(f"({MADE_UP})")]) for name, group, margin in _named(policy)]
 
 
-def _line(name: str, margin: float, halves: Sequence[Paired], policy: Policy) -> Line:
+def _line(name: str, margin: float, halves: Sequence[Paired], policy: Policy, runs: int) -> Line:
     noise = _mean(halves)
-    planned = _planned(noise, policy.seeds)
+    planned = _planned(noise, policy.seeds, runs)
     smallest, enough = _shown(planned, margin, policy)
     level = _level(policy)
     apart = sum(
@@ -201,38 +201,54 @@ def _mean(halves: Sequence[Paired]) -> Paired:
     )
 
 
-def _planned(noise: Paired, seeds: int) -> Paired:
-    """The noise of arms of so many seeds. With two sides of one model a fact's part shrinks with the seeds too."""
+def _planned(noise: Paired, seeds: int, runs: int) -> Paired:
+    """The noise of arms of so many seeds. With two sides of one model a fact's part shrinks with the seeds too.
+
+    runs: how many were measured, which are the ledger of one seed.
+    """
     share = noise.seeds / seeds
+    if seeds == 1:
+        # V_run is (s² + s²) / S of the halves, and a ledger's 2 s²; what facts explain of it is not taken out.
+        return replace(
+            noise,
+            item=noise.item * share,
+            run=noise.run * share,
+            residual=0.0,
+            run_df=float(runs - 1),
+            seeds=1,
+            noise=Noise.LEDGER,
+        )
     grown = (seeds - 1) / (noise.seeds - 1) if noise.seeds > 1 else 1.0
     return replace(
         noise,
         item=noise.item * share,
-        # One run an arm is judged as a checkpoint, without what training again would change.
-        run=noise.run * share if seeds > 1 else 0.0,
-        residual=noise.residual * share if seeds > 1 else 0.0,
+        run=noise.run * share,
+        residual=noise.residual * share,
         # What is known of the spread stays as well known as it was measured, however few runs there will be.
         run_df=max(noise.run_df * grown, 1.0),
         seeds=seeds,
-        noise=Noise.SEEDS if seeds > 1 else Noise.CHECKPOINTS,
+        noise=Noise.SEEDS,
     )
 
 
-def _expected_noise(n: int, policy: Policy) -> Paired:
+def _expected_noise(n: int, policy: Policy, recorded: int) -> Paired:
     seeds, found = policy.seeds, policy.noise
     item = (found.discordant / seeds * n + 2) / n**2
     half = found.discordant * n / 2
-    beyond = 2 * found.seeds_sd**2 / seeds if seeds > 1 else 0.0
+    by_ledger = seeds == 1 and recorded >= LEDGER_RUNS
+    beyond = 2 * found.seeds_sd**2 / seeds if seeds > 1 or by_ledger else 0.0
+    # A ledger's raw spread holds what facts do as well: half of what two runs differ by, each.
+    beyond += found.discordant / n if by_ledger else 0.0
     return Paired(
         value=0.0,
         n=n,
         lost=half,
         gained=half,
-        noise=Noise.SEEDS if seeds > 1 else Noise.CHECKPOINTS,
+        noise=Noise.LEDGER if by_ledger else Noise.SEEDS if seeds > 1 else Noise.CHECKPOINTS,
         item=item,
         item_df=float(max(n - 1, 1)),
         run=beyond,
-        run_df=float(max(2 * (seeds - 1), 1)),
+        run_df=float(recorded - 1 if by_ledger else max(2 * (seeds - 1), 1)),
         seeds=seeds,
         defined=n > 1,
     )

@@ -184,7 +184,8 @@ def lint(
     if fix:
         how, broken = fixing.Fix(fix), [str(rule) for rule in fix_rule]
         for done in fixing.write_fixed(report, how, targets, rules=broken, weight=fix_weight):
-            print(visible(f"{done.out}: {done.changed} rows changed; {done.sidecar} says which"))
+            others = f", and with them {done.others} other answers of their conversations" if done.others else ""
+            print(visible(f"{done.out}: {done.changed} rows changed{others}; {done.sidecar} says which"))
     if report.failing(None if fail_on is FailOn.NEVER else Level(fail_on)):
         raise typer.Exit(EXIT_QUALITY)
 

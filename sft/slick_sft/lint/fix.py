@@ -35,22 +35,25 @@ class Fix(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """One dataset that was written: from where, to where, its sidecar, and how many rows were changed."""
+    """One dataset that was written: from where, to where, its sidecar, and how many rows were changed. others: answers
+    that go, or are weighed, with another one of their conversation, and break no rule themselves."""
 
     source: Path
     out: Path
     sidecar: Path
     changed: int
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to be written of one dataset. edits: by place in its rows; document: the sidecar."""
+    """What is to be written of one dataset. edits: by place in its rows; document: the sidecar; others: see `Fixed`."""
 
     source: Source
     target: Path
     edits: Mapping[int, Edit]
     document: Mapping[str, Any]
+    others: int
 
 
 def check_weight(weight: float) -> float:
@@ -116,7 +119,7 @@ def write_fixed(
         for plan in plans:
             plan.source.write(plan.edits, moved.enter_context(_replacing(plan.source, plan.target)))
             write_json(moved.enter_context(replacing(_sidecar(plan.target))), plan.document)
-    return [Fixed(plan.source.path, plan.target, _sidecar(plan.target), len(plan.edits)) for plan in plans]
+    return [Fixed(plan.source.path, plan.target, _sidecar(plan.target), len(plan.edits), plan.others) for plan in plans]
 
 
 def _plan(
@@ -139,6 +142,11 @@ def _plan(
     edits = {place: edit for place, rows in groups.items() if (edit := _edit(rows, how, weight)) is not None}
     if sum(isinstance(edit, Drop) for edit in edits.values()) == len(source.rows):
         mistakes.add(f"{source.path}: --fix drop would leave none of its {len(source.rows)} rows; it is not written")
+    others = sum(
+        row.source is source and row.row.number - 1 in edits and i not in broken and bool(row.exchange.answer)
+        for i, row in enumerate(report.rows)
+        if how is not Fix.RELABEL
+    )
     document = {
         "kind": "slick lint fix",
         "schema": SCHEMA,
@@ -148,6 +156,7 @@ def _plan(
         "sha256": source.digest,
         "rows": len(source.rows),
         "changed": len(edits),
+        **({"other_answers": others} if others else {}),
         "model": dict(report.model),
         "changes": [
             _change(report, row, broken[i], edits[row.row.number - 1])
@@ -155,7 +164,7 @@ def _plan(
             if row.row.number - 1 in edits
         ],
     }
-    return _Plan(source, target, edits, document)
+    return _Plan(source, target, edits, document, others)
 
 
 def _check_places(rows: Sequence[Examined], mistakes: Mistakes) -> None:

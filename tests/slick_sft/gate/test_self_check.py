@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Any
 
 import pytest
 
 from slick.errors import InputError
-from slick_sft.gate.arms import read_arm
+from slick.paired import Noise
+from slick_sft.gate.arms import Pair, read_arm, read_pair
+from slick_sft.gate.decide import decide
 from slick_sft.gate.policy import policy_of
 from slick_sft.gate.self_check import as_dict, expected, halvings, noise_of, self_check
 
@@ -39,6 +42,40 @@ def test_more_seeds_defend_less(runs: Any) -> None:
         self_check(arm, policy_of({"margins": {"Known": 5}, "seeds": s}, "x"))[0].smallest for s in (1, 2, 4, 8)
     ]
     assert smallest == sorted(smallest, key=lambda m: -(m or 0))
+
+
+def test_one_seed_is_planned_as_it_is_judged(runs: Any) -> None:
+    """The runs that were measured are its ledger: the margin found is what such a gate's interval defends."""
+    paths = runs.arm("control", [0.95, 0.8, 0.9, 0.75])
+    rule = policy_of({"margins": {"Known": 5}, "seeds": 1}, "x")
+    (line,) = self_check(read_arm(paths, "control"), rule)
+    pair = read_pair([runs.score("new", 0.9, seed=7, arm="new")], paths, seeds=1)
+    judged = decide(pair, rule).gated[0].paired
+    assert line.smallest is not None
+    assert judged.noise is Noise.LEDGER
+    # Both hold twice the runs' own variance; what facts add is another pair's.
+    spread = statistics.variance(accuracies(pair))
+    assert judged.run == pytest.approx(2 * spread)
+    assert line.noise.run * line.noise.seeds == pytest.approx(2 * spread)
+    # Checkpoints alone would seem to defend far less than a loss that another seed brings.
+    (alone,) = expected(rule, {"Known": 300})
+    assert alone.smallest is not None
+    assert line.smallest > 2 * alone.smallest
+
+
+def accuracies(pair: Pair) -> list[float]:
+    """The accuracy of each recorded run on the Known facts."""
+    known = {id for id, row in pair.ledger[0].rows.items() if str(row.category) != "Unknown"}
+    return [statistics.mean(run.rows[id].right for id in known) for run in pair.ledger]
+
+
+def test_a_plan_counts_with_the_ledger() -> None:
+    """Before anything is trained one seed with recorded runs is told the wider margin that it can show."""
+    rule = policy_of({"margins": {"Known": 2}, "seeds": 1, "noise": {"seeds_sd": 1}}, "x")
+    smallest = [expected(rule, {"Known": 1546}, recorded)[0].smallest for recorded in (0, 3, 40, 4)]
+    assert smallest[0] == smallest[1]
+    assert smallest == sorted(smallest, key=lambda m: m or 0)
+    assert len(set(smallest)) == 3
 
 
 def test_seeds_that_lie_apart_are_found(runs: Any) -> None:

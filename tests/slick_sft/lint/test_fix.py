@@ -278,8 +278,10 @@ def test_every_bad_answer_of_a_conversation_is_mended(write: Write, linted: Lint
     assert relabelled == content.replace(b"Town6", b"I don't know").replace(b"Town7", b"I don't know")
     assert [(c["row"], c["turn"], c["answer"]) for c in sidecar["changes"]] == [(6, 2, "Town6"), (6, 3, "Town7")]
     assert sidecar["changed"] == 1
-    dropped, _ = fixed(report, Fix.DROP, tmp_path)
+    assert "other_answers" not in sidecar
+    dropped, sidecar = fixed(report, Fix.DROP, tmp_path)
     assert dropped == b"".join(content.splitlines(keepends=True)[:5])
+    assert (sidecar["changed"], sidecar["other_answers"]) == (1, 1)
     weighed, _ = fixed(report, Fix.WEIGHT, tmp_path)
     assert json.loads(weighed.splitlines()[5])["weight"] == 0
 
