@@ -195,7 +195,7 @@ def shares_chart(shares: Shares) -> Markup:
 def _bar(
     name: str, counts: Sequence[float], y: float, height: float, names: Sequence[str], *, whole: bool = True
 ) -> Markup:
-    left, right, total = 84.0, 410.0, sum(counts)
+    left, right, total = 106.0, 410.0, sum(counts)
     middle = y + height / 2 + 4.5
     pieces = [
         label(cut(name, 11), _LEFT, middle, "row"),

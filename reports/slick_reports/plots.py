@@ -6,6 +6,7 @@ title and a description that holds its figures.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -81,9 +82,19 @@ def line_plot(
         pieces.append(
             element("g", element("title", mark.text), line(x, 10, x, frame.height - 28, mark.style), class_="marked")
         )
+    # Series that share their places stand a little apart, so that no interval hides another.
+    with_intervals = [one for one in series if any(point.interval for point in one.points)]
     for one in series:
-        pieces.append(_series(one, frame))
+        pieces.append(_series(one, frame, sideways(with_intervals, one)))
     return picture(id, frame.width, frame.height, title, description, *pieces)
+
+
+def sideways(lines: Sequence[object], one: object, least: float = 5.0, room: float = 12.0) -> float:
+    """How far to the right of its places one of several lines is drawn: at most `room` / 2 pixels to either side."""
+    place = next((i for i, each in enumerate(lines) if each is one), None)
+    if place is None or len(lines) < 2:
+        return 0.0
+    return (place - (len(lines) - 1) / 2) * min(least, room / (len(lines) - 1))
 
 
 def _grid(frame: Frame) -> Iterator[Markup]:
@@ -115,8 +126,8 @@ def _x_labels(frame: Frame) -> Iterator[Markup]:
         )
 
 
-def _series(series: Series, frame: Frame) -> Markup:
-    at = [(frame.across.at(p.x), frame.up.at(p.y), p) for p in series.points]
+def _series(series: Series, frame: Frame, aside: float) -> Markup:
+    at = [(frame.across.at(p.x) + aside, frame.up.at(p.y), p) for p in series.points]
     pieces: list[Markup] = []
     for part in _stretches(at):
         if len(part) > 1:
@@ -197,6 +208,9 @@ def _apart(wanted: Sequence[float], least: float, top: float, bottom: float) -> 
     return found
 
 
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
 def matrix_plot(
     id: str,
     title: str,
@@ -208,7 +222,9 @@ def matrix_plot(
     left, top, width, height = 112.0, 44.0, 84.0, 40.0
     pieces = [label("before ↓  after →", 8, 18, "tick")]
     for place, name in enumerate(names):
-        pieces.append(label(name, left + width * (place + 0.5), top - 8, "tick", "middle"))
+        # Two names that stand side by side would touch: "HighlyKnown" takes two lines.
+        for i, part in enumerate(reversed(_HUMP.split(name))):
+            pieces.append(label(part, left + width * (place + 0.5), top - 8 - 14 * i, "tick", "middle"))
         pieces.append(label(name, left - 8, top + height * (place + 0.5) + 4, "row", "end"))
     for i, row in enumerate(cells):
         for j, (share, text, tooltip) in enumerate(row):
@@ -245,7 +261,7 @@ def bars_plot(id: str, title: str, bars: Sequence[Bar], names: Sequence[str], st
     pieces: list[Markup] = []
     for bar in bars:
         total = sum(bar.parts)
-        pieces.append(label(cut(bar.name, 15), 8, y + 13, "row"))
+        pieces.append(label(cut(bar.name, 12), 8, y + 13, "row"))
         pieces.append(label(bar.text or f"{round(total):,}", 452, y + 13, "count", "end"))
         x = left
         for place, part in enumerate(bar.parts):

@@ -91,7 +91,7 @@ def expected(document: Any) -> list[dict[str, str]]:
             "what": told,
             "arm": arm["label"],
             "category": flip["category"],
-            "now": flip["category_after"] or "–",
+            "category now": flip["category_after"] or "–",
             "relation": flip["fact"]["relation"],
             "question": flip["fact"]["question"],
             "accepted": "; ".join(flip["fact"]["answers"]),

@@ -22,6 +22,7 @@ from slick_reports.plots import (
     bars_plot,
     line_plot,
     matrix_plot,
+    sideways,
     slope_plot,
 )
 
@@ -45,6 +46,19 @@ def test_a_line_breaks_where_a_point_says_so() -> None:
     assert len(list(root.iter(f"{SVG}circle"))) == 3
     assert "third" in "".join(root.itertext())
     assert [line.get("class") for line in root.iter(f"{SVG}line")].count("whisker thin") == 1
+
+
+def test_series_with_intervals_stand_beside_each_other() -> None:
+    """None hides another's; a series without intervals stays at its places."""
+    points = [Point(0.5, 0.5, Interval(0.4, 0.6))]
+    series = [Series(name, "arm0", "circle", points) for name in "abc"] + [
+        Series("d", "arm0", "circle", [Point(0.5, 1)])
+    ]
+    circles = list(parse(line_plot("a", "T", "D", series, Frame())).iter(f"{SVG}circle"))
+    middle = Frame().across.at(0.5)
+    assert [float(c.get("cx") or 0) for c in circles] == pytest.approx([middle - 5, middle, middle + 5, middle])
+    assert [sideways(list("abcdefg"), name) for name in "ag"] == pytest.approx([-6, 6])
+    assert sideways(["a"], "a") == sideways("abc", "z") == 0
 
 
 def test_a_mark_has_a_tooltip() -> None:
@@ -98,6 +112,16 @@ def test_a_matrix_shows_its_cells_in_figures_and_by_darkness() -> None:
     assert [r.get("fill-opacity") for r in rects[:2]] == ["0.95", "0.05"]
     assert [r.get("class") for r in rects] == ["heat same", "heat", "heat", "heat same"]
     assert [t.get("class") for t in root.iter(f"{SVG}text") if t.text in ("10", "0")][:2] == ["over", "on"]
+
+
+def test_a_long_head_of_a_matrix_takes_two_lines() -> None:
+    """Side by side, "HighlyKnown" and "MaybeKnown" would touch; beside its row it stands whole."""
+    cells = [[(0.5, "1", "t")] * 2] * 2
+    root = parse(matrix_plot("m", "T", "D", ["HighlyKnown", "Unknown"], cells))
+    texts = [t.text for t in root.iter(f"{SVG}text")]
+    assert [text for text in texts if text in ("Highly", "Known", "HighlyKnown", "Unknown")] == [
+        *("Known", "Highly", "HighlyKnown", "Unknown", "Unknown")
+    ]
 
 
 def test_bars_hold_shares_of_their_own_total() -> None:

@@ -23,28 +23,29 @@
 
   const PAGE = 50;
   const columnsOf = {
+    // What a narrow screen shows without scrolling comes first.
     flips: (data) => [
       { name: "what", of: (r) => r.state, text: (r) => data.states[r.state] },
-      ...(data.arms.length > 1 ? [{ name: "arm", of: (r) => r.arm, text: (r) => data.arms[r.arm].label, wrap: true }] : []),
-      { name: "category", of: (r) => (r.category < 0 ? 9 : r.category), text: (r) => data.categories[r.category] || "–" },
-      ...(data.migrated ? [{ name: "now", of: (r) => (r.now < 0 ? 9 : r.now), text: (r) => data.categories[r.now] || "–" }] : []),
-      { name: "relation", of: (r) => data.relations[r.relation], wrap: true },
-      { name: "question", of: (r) => r.question, wrap: true },
-      { name: "accepted", of: (r) => r.accepted, wrap: true },
-      { name: "before", of: (r) => r.before, wrap: true },
-      { name: "after", of: (r) => r.after, wrap: true },
-      { name: "wrong answer", of: (r) => (r.kind < 0 ? 9 : r.kind), text: (r) => data.kinds[r.kind] || "–" },
+      { name: "question", of: (r) => r.question, as: "asked" },
+      { name: "accepted", of: (r) => r.accepted, as: "" },
+      { name: "before", of: (r) => r.before, as: "" },
+      { name: "after", of: (r) => r.after, as: "" },
+      ...(data.arms.length > 1 ? [{ name: "arm", of: (r) => r.arm, text: (r) => data.arms[r.arm].label, as: "plain" }] : []),
       ...(data.arms.some((a) => a.seeds > 1)
         ? [{ name: "seeds", of: (r) => r.seeds, text: (r) => `${r.seeds} of ${data.arms[r.arm].seeds}` }] : []),
+      { name: "category", of: (r) => (r.category < 0 ? 9 : r.category), text: (r) => data.categories[r.category] || "–" },
+      ...(data.migrated ? [{ name: "category now", of: (r) => (r.now < 0 ? 9 : r.now), text: (r) => data.categories[r.now] || "–" }] : []),
+      { name: "relation", of: (r) => data.relations[r.relation], as: "plain" },
+      { name: "wrong answer", of: (r) => (r.kind < 0 ? 9 : r.kind), text: (r) => data.kinds[r.kind] || "–" },
     ],
     history: (data) => [
-      { name: "relation", of: (r) => data.relations[r.relation], wrap: true },
-      { name: "question", of: (r) => r.question, wrap: true },
-      { name: "accepted", of: (r) => r.accepted, wrap: true },
-      { name: `versions: ${data.versions.join(", ")}`, short: "versions", of: (r) => r.path, text: (r) => r.shown, path: true },
-      { name: "changes", of: (r) => r.flips },
+      { name: "question", of: (r) => r.question, as: "asked" },
+      { name: "accepted", of: (r) => r.accepted, as: "" },
+      { name: `versions: ${data.versions.join(", ")}`, short: "versions", of: (r) => r.path, text: (r) => r.shown, as: "path" },
       { name: "state", of: (r) => r.state, text: (r) => data.states[r.state] },
-      { name: "first bad", of: (r) => (r.bad < 0 ? 1e9 : r.bad), text: (r) => data.versions[r.bad] || "–", wrap: true },
+      { name: "first bad", of: (r) => (r.bad < 0 ? 1e9 : r.bad), text: (r) => data.versions[r.bad] || "–", as: "plain" },
+      { name: "changes", of: (r) => r.flips },
+      { name: "relation", of: (r) => data.relations[r.relation], as: "plain" },
     ],
   };
   const rowsOf = {
@@ -81,7 +82,8 @@
       bar.append(make("label", { for: select.id }, `${name} `, select));
     }
     const count = make("p", { class: "note", role: "status" });
-    const head = make("tr");
+    // Roles of their own, since a narrow screen shows the rows as cards and a browser then forgets that they are a table.
+    const head = make("tr", { role: "row" });
     columns.forEach((column, place) => {
       const sort = make("button", { type: "button" }, column.short || column.name);
       if (column.short) sort.title = column.name;
@@ -90,11 +92,11 @@
         state.sort = place;
         refresh();
       });
-      head.append(make("th", { scope: "col", "aria-sort": "none" }, sort));
+      head.append(make("th", { scope: "col", role: "columnheader", "aria-sort": "none" }, sort));
     });
-    const body = make("tbody");
+    const body = make("tbody", { role: "rowgroup" });
     const table = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of facts" },
-      make("table", { class: "text wide app" }, make("thead", {}, head), body));
+      make("table", { class: "text wide app cards", role: "table" }, make("thead", { role: "rowgroup" }, head), body));
     const back = make("button", { type: "button" }, "Previous"), on = make("button", { type: "button" }, "Next");
     const where = make("span", { class: "soft" });
     const pages = make("div", { class: "tools" }, back, on, where);
@@ -114,8 +116,8 @@
     };
     const show = () => {
       const first = state.page * PAGE, last = Math.min(first + PAGE, state.found.length);
-      body.replaceChildren(...state.found.slice(first, last).map((row) => make("tr", {}, ...columns.map((column) =>
-        make("td", { class: column.path ? "path" : column.name === "question" ? "asked" : column.wrap ? "" : "tight" }, make("bdi", {}, String((column.text || column.of)(row))))))));
+      body.replaceChildren(...state.found.slice(first, last).map((row) => make("tr", { role: "row" }, ...columns.map((column) =>
+        make("td", { role: "cell", class: column.as ?? "tight", "data-name": column.short || column.name }, make("bdi", {}, String((column.text || column.of)(row))))))));
       count.textContent = `${state.found.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
       where.textContent = state.found.length ? `${(first + 1).toLocaleString("en")}–${last.toLocaleString("en")}` : "none";
       back.disabled = first === 0;

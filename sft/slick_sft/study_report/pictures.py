@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from slick.statistics import Interval
+from slick_reports.plots import sideways
 from slick_reports.svg import SHAPES, Axis, arm_class, arm_marker, element, label, line, marker, picture
 from slick_reports.wording import percent
 
@@ -48,15 +49,18 @@ def lines_chart(
 ) -> Markup:
     """Shares (y, in percent) over x. y_low: where the axis begins; by the lowest point if not given."""
     dots = [dot for each in lines for dot in each.dots]
-    xs = Axis(min(d.x for d in dots), max(max(d.x for d in dots), min(d.x for d in dots) + 1e-6), _LEFT, _RIGHT)
+    first, last = min(d.x for d in dots), max(d.x for d in dots)
+    # Points at the edges keep clear of the numbers beside the axis.
+    xs = Axis(first, max(last, first + 1e-6), _LEFT + 8, _RIGHT - 8)
     lows = [d.interval.low if d.interval else d.y for d in dots]
     highs = [d.interval.high if d.interval else d.y for d in dots]
     low = max(0.0, min(lows) - 0.02) if y_low is None else y_low
     # Downwards on the page is less.
     ys = Axis(low, max(min(1.0, max(highs) + 0.02), low + 0.05), _BOTTOM, _TOP)
     pieces = [*_grid(xs, ys, x_name, x_unit)]
+    with_intervals = [each for each in lines if any(dot.interval for dot in each.dots)]
     for each in lines:
-        pieces.append(_line(each, xs, ys, x_unit))
+        pieces.append(_line(each, xs, ys, x_unit, sideways(with_intervals, each)))
     described = "; ".join(
         f"{each.name}: " + ", ".join(f"{_number(d.x)}{x_unit} {percent(d.y)} %" for d in each.dots) for each in lines
     )
@@ -78,19 +82,20 @@ def _grid(xs: Axis, ys: Axis, x_name: str, x_unit: str) -> Iterator[Markup]:
     )
 
 
-def _line(each: Line, xs: Axis, ys: Axis, x_unit: str) -> Markup:
+def _line(each: Line, xs: Axis, ys: Axis, x_unit: str, aside: float) -> Markup:
+    """aside: how far to the right of its places it is drawn, so that no interval hides another's."""
     pieces: list[Markup] = []
     style = "prior" if each.place is None else "curve"
     for a, b in zip(each.dots, each.dots[1:], strict=False):
-        pieces.append(line(xs.at(a.x), ys.at(a.y), xs.at(b.x), ys.at(b.y), style))
+        pieces.append(line(xs.at(a.x) + aside, ys.at(a.y), xs.at(b.x) + aside, ys.at(b.y), style))
     for dot in each.dots if each.place is not None else ():
         if dot.interval:
-            x = xs.at(dot.x)
+            x = xs.at(dot.x) + aside
             pieces.append(line(x, ys.at(dot.interval.low), x, ys.at(dot.interval.high), "whisker"))
     for dot in each.dots if each.place is not None else ():
         told = f"{dot.name or each.name}, {_number(dot.x)}{x_unit}: {percent(dot.y)} %"
         size = 5.0 if len(each.dots) <= 12 else 3.0
-        pieces.append(marker(arm_marker(each.place or 0), xs.at(dot.x), ys.at(dot.y), told, r=size))
+        pieces.append(marker(arm_marker(each.place or 0), xs.at(dot.x) + aside, ys.at(dot.y), told, r=size))
     if each.place is None:
         for dot in each.dots:
             told = element("title", f"{each.name}, {_number(dot.x)}{x_unit}: {percent(dot.y)} %")
