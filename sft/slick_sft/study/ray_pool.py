@@ -30,6 +30,8 @@ _KNOCK_S = 10.0
 _PLACED_S = 120.0
 # A job that has ended so many actors ends the next one too.
 _DEATHS = 2
+# Ray tells of the end of an actor at length: so much of it is shown in passing, and more where it fails a job.
+_NOTE, _MESSAGE = 160, 500
 
 
 class Actor:
@@ -299,7 +301,7 @@ class RayPool:
         self._ask_for_actor()
         self._deaths[job.name] += 1
         if self._deaths[job.name] < _DEATHS:
-            _say(f"{job.name}: its Ray worker ended ({why}); another goes on with it")
+            _say(f"{job.name}: its Ray worker ended ({why[:_NOTE]}); another goes on with it")
             self._waiting.appendleft(job)
             return None
         return Event(DIED, job.name, message=f"{_DEATHS} Ray workers ended at it, the last: {why}")
@@ -312,7 +314,7 @@ class RayPool:
 
 
 def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500]
+    return " ".join(str(error).split())[:_MESSAGE]
 
 
 def _say(text: str) -> None:
