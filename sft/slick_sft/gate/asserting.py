@@ -38,7 +38,7 @@ def assert_keeps_knowledge(
     from slick_sft.gate.arms import read_pair
     from slick_sft.gate.baselines import read_baseline
     from slick_sft.gate.decide import decide
-    from slick_sft.gate.looks import look, looks_beside
+    from slick_sft.gate.looks import look, looks_beside, said
     from slick_sft.gate.outputs import plain
     from slick_sft.gate.policy import BASELINE, INCONCLUSIVE, Control, policy_of, read_policy
 
@@ -61,8 +61,8 @@ def assert_keeps_knowledge(
         allow_mismatch=allow_mismatch,
         seeds=rule.seeds,
     )
-    look(pair, rule.looks, *looks_beside(Path(baselines)))
-    report = decide(pair, rule, control=str(rule.control) if notes else "the control", notes=notes)
+    looked = said(look(pair, rule.looks, *looks_beside(Path(baselines))), rule.looks)
+    report = decide(pair, rule, control=str(rule.control) if notes else "the control", notes=[*looked, *notes])
     if report.exit_code == 0:
         return report
     if report.outcome is Outcome.INCONCLUSIVE and inconclusive != "fail":

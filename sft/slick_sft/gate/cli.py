@@ -110,12 +110,8 @@ def gate(
     from slick_sft.gate.telling import tell, tell_self_check
 
     _check_modes(paths, runs=runs, rescore=rescore, self_check=self_check, control=control, plan=plan)
-    _check_outputs(
-        {"--json": json, "--markdown": markdown, "--junit": junit, "--out": out},
-        [*paths, *(control or [])],
-        policy,
-        [baselines, *([knowledge] if knowledge else [])],
-    )
+    outputs = {"--json": json, "--markdown": markdown, "--junit": junit, "--out": out}
+    _check_outputs(outputs, [*paths, *(control or [])], policy, [baselines, *([knowledge] if knowledge else [])])
     if runs and out is not None and not self_check:
         from slick_sft.gate.outputs import remove_verdict
 
@@ -142,7 +138,9 @@ def gate(
             from slick_sft.gate.prepare import prepare
             from slick_sft.gate.run import run_gate, run_self_check
             from slick_sft.gate.wish import Wish
+            from slick_sft.lint.places import check_outputs
 
+            check_outputs(outputs, {"the source of held-out facts": [chosen.held_out.facts]}, what="the verdict")
             wish = Wish(
                 paths,
                 model,

@@ -10,7 +10,7 @@ from slick.errors import InputError
 from slick_sft.gate.arms import read_arm, read_pair
 from slick_sft.gate.baselines import Baseline
 from slick_sft.gate.decide import decide
-from slick_sft.gate.looks import look, looks_beside
+from slick_sft.gate.looks import look, looks_beside, said
 from slick_sft.gate.policy import Policy
 from slick_sft.gate.report import GateReport
 from slick_sft.gate.self_check import Line, self_check
@@ -44,7 +44,7 @@ def judge_runs(
             "slick gate --runs CANDIDATE CONTROL, or --control RUN for each run of the control"
         )
     pair = read_pair(paths, control, knowledge, allow_mismatch=allow_mismatch, seeds=policy.seeds)
-    look(pair, policy.looks, *looks_beside(baselines, out))
+    notes = [*said(look(pair, policy.looks, *looks_beside(baselines, out)), policy.looks), *notes]
     name = str(policy.control) if baseline or policy.control.kind == "base" else "the runs given as --control"
     report = decide(pair, policy, control=name, notes=notes)
     return replace(report, knowledge=str(knowledge) if knowledge else None)

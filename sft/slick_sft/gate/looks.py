@@ -14,8 +14,8 @@ from typing import Any
 
 from slick.errors import InputError
 from slick.files import digest_of, mapping_of, read_json, write_json
+from slick_reports.inputs import Scored
 from slick_sft.gate.arms import Arm, Pair
-from slick_sft.gate.baselines import digest_of_answers
 from slick_sft.gate.locked import locked
 
 LOOKS = "looks.json"
@@ -39,14 +39,16 @@ def looks_beside(baselines: Path, out: Path | None = None) -> list[Path]:
 
 
 def look(pair: Pair, planned: int, *files: Path, now: datetime | None = None) -> int:
-    """Counts a look at this pair in every file, and returns its number. The same answers seen again are the same look.
+    """Counts a look at this pair in every file, and returns its number. The same answers seen again are the same look;
+    a ledger that has grown is another, since it changes the interval.
 
     A pair is known again by any model or recipe that both its arms share with an earlier one, however many seeds. How
     many looks were planned is kept from the first on, and cannot grow. Raises InputError for more looks than were
     planned, or planned at first, before anything is seen and counted.
     """
     keys = {name: sorted(_keys(arm)) for name, arm in (("candidate", pair.candidate), ("control", pair.control))}
-    answers = digest_of([sorted(map(digest_of_answers, arm.runs)) for arm in (pair.candidate, pair.control)])
+    arms = [pair.candidate.runs, pair.control.runs, *([pair.ledger] if pair.ledger else [])]
+    answers = digest_of([sorted(map(_answers, runs)) for runs in arms])
     date = (now or datetime.now(UTC)).isoformat(timespec="seconds")
     number = 1
     with locked(*files):
@@ -56,6 +58,11 @@ def look(pair: Pair, planned: int, *files: Path, now: datetime | None = None) ->
         for file, seen in found.items():
             _write(file, seen, answers, planned, date)
     return number
+
+
+def said(number: int, planned: int) -> list[str]:
+    """What a verdict says of its look; nothing where one was planned."""
+    return [f"Look {number} of {planned} at this pair of arms."] if planned > 1 else []
 
 
 def _number(file: Path, seen: _Seen, answers: str, planned: int) -> int:
@@ -117,4 +124,10 @@ def _keys(arm: Arm) -> set[str]:
     if isinstance(key, str) and key:
         return {key}
     weights = [mapping_of(run.provenance.get("model")).get("weights") for run in arm.runs]
-    return {str(of or digest_of_answers(run)) for of, run in zip(weights, arm.runs, strict=True)}
+    return {str(of or _answers(run)) for of, run in zip(weights, arm.runs, strict=True)}
+
+
+def _answers(run: Scored) -> str:
+    """SHA-256 of what a run answered, wherever and whenever that was written: a training that is repeated on another
+    checkout and ends in the same answers shows nothing new."""
+    return digest_of({id: row.answer for id, row in run.rows.items()})

@@ -12,7 +12,7 @@ from slick.locks import Lock
 from slick_sft.gate.arms import read_arm, read_pair
 from slick_sft.gate.decide import decide
 from slick_sft.gate.jobs import CANDIDATE, CONTROL, HELD_OUT, SCORES, OpenPool, recorded_controls
-from slick_sft.gate.looks import look, looks_beside
+from slick_sft.gate.looks import look, looks_beside, said
 from slick_sft.gate.outputs import remove_verdict
 from slick_sft.gate.plan import Lint, Plan, Say, planned
 from slick_sft.gate.policy import BASE, BASELINE
@@ -84,8 +84,12 @@ def _judged(plan: Plan) -> GateReport:
         seeds=wish.policy.seeds,
         recorded=recorded_controls(out) if CONTROL in plan.seeds else (),
     )
-    look(pair, wish.policy.looks, *looks_beside(wish.baselines, out))
-    notes = [*plan.notes, *(wish.baseline.notes(wish.policy.baseline_days) if wish.baseline else [])]
+    number = look(pair, wish.policy.looks, *looks_beside(wish.baselines, out))
+    notes = [
+        *said(number, wish.policy.looks),
+        *plan.notes,
+        *(wish.baseline.notes(wish.policy.baseline_days) if wish.baseline else []),
+    ]
     report = decide(pair, wish.policy, excluded=plan.dataset.leaked, notes=notes, dataset=plan.dataset.as_dict())
     return replace(
         report,

@@ -11,7 +11,7 @@ import pytest
 
 from slick.errors import InputError
 from slick_sft.gate.arms import Pair, read_pair
-from slick_sft.gate.looks import LOOKS, look, looks_beside
+from slick_sft.gate.looks import LOOKS, look, looks_beside, said
 
 
 @pytest.fixture
@@ -47,6 +47,15 @@ def test_looks_are_planned_from_the_beginning(runs: Any, tmp_path: Path) -> None
             look(pair, planned, thrice)
 
 
+def test_the_same_answers_made_again_are_the_same_look(runs: Any, file: Path, make_runs: Any) -> None:
+    """A job that trains and scores again, on another checkout and day, has looked at nothing new."""
+    again = make_runs(runs.n)
+    pairs = [read_pair([of.score("new", 0.9, arm="new")], [of.score("old", 0.9, arm="old")]) for of in (runs, again)]
+    names = [[path.name for path in pair.candidate.runs[0].path.glob("samples_*")] for pair in pairs]
+    assert names[0] != names[1]
+    assert [look(pair, 1, file) for pair in pairs] == [1, 1]
+
+
 def test_no_place_hides_a_look(runs: Any, tmp_path: Path) -> None:
     """A look that was counted beside the baselines counts for every directory, and one of a directory beside them; a
     refusal counts nowhere."""
@@ -61,6 +70,15 @@ def test_no_place_hides_a_look(runs: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "new" / LOOKS).exists()
     # The directory has seen one look; elsewhere it has one left.
     assert look(pairs[2], 2, out / LOOKS) == 2
+
+
+def test_a_ledger_that_grew_is_another_look(runs: Any, file: Path) -> None:
+    """Runs added to it change the interval; a look says its number where several are planned."""
+    control, new = runs.arm("control", [0.9] * 5), runs.arm("new", [0.9])
+    four, five = (read_pair(new, control[:n], seeds=1) for n in (4, 5))
+    assert [look(four, 2, file), look(four, 2, file), look(five, 2, file)] == [1, 1, 2]
+    assert said(2, 2) == ["Look 2 of 2 at this pair of arms."]
+    assert said(1, 1) == []
 
 
 def test_a_model_without_a_record_of_its_training_is_known_again(runs: Any, file: Path) -> None:
