@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from slick.errors import InputError, Mistakes
 from slick.knowledge import CATEGORIES, KNOWN, Category
@@ -30,8 +30,10 @@ from slick_sft.recipe import (
     paper_names,
     weights_of,
 )
+from slick_sft.values import MisfitError, flag, one_of, text, whole
 from slick_sft.yaml_text import load_yaml
 
+_T = TypeVar("_T")
 _EXAMPLE = "a mapping such as 'unknown: 0.5'"
 _MIXES = ("unknown", "category", "shares", "natural")
 _NUMBER = r"\d+(?:[./]\d+)?"
@@ -79,7 +81,7 @@ def recipe_of(given: Mapping[Any, Any], where: str) -> Recipe:
             field, read = _KEYS[key]
             try:
                 fields[field] = read(value)
-            except _MisfitError as wrong:
+            except _MisfitsError as wrong:
                 mistakes.extend(f"{key}: {message}" for message in wrong.messages)
         natural = fields.pop("natural", False)
         if not any(key in given for key in _MIXES):
@@ -175,16 +177,31 @@ def check_recipe(recipe: Recipe, where: str) -> Recipe:
     return recipe
 
 
-class _MisfitError(Exception):
-    """A value that does not fit its key; each message says what was found and what expected."""
+class _MisfitsError(Exception):
+    """A value that does not fit its key, or some of its parts; each message says what was found and what expected."""
 
     def __init__(self, messages: Iterable[str]) -> None:
         self.messages = list(messages)
         super().__init__(*self.messages)
 
 
-def _expected(what: str, value: object) -> _MisfitError:
-    return _MisfitError([f"expected {what}, found {shown(value)}"])
+def _expected(what: str, value: object) -> _MisfitsError:
+    return _MisfitsError([f"expected {what}, found {shown(value)}"])
+
+
+def _fitting(read: Callable[[object], _T]) -> Callable[[object], _T]:
+    """The same reader, which says what was found besides what was expected."""
+
+    def reading(value: object) -> _T:
+        try:
+            return read(value)
+        except MisfitError as wrong:
+            raise _MisfitsError([f"expected {wrong.expected}, found {shown(value)}{wrong.meant}"]) from wrong
+
+    return reading
+
+
+_whole, _text, _flag = _fitting(whole), _fitting(text), _fitting(flag)
 
 
 def _number(value: object) -> Fraction:
@@ -194,37 +211,12 @@ def _number(value: object) -> Fraction:
     return found
 
 
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _expected("a whole number", value)
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise _expected("a text on one line", value)
-    return value.strip()
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _expected("true or false", value)
-    return value
-
-
 def _category(value: object) -> Category:
-    if not isinstance(value, str) or value not in CATEGORIES:
-        raise _MisfitError(
-            [f"expected one of {', '.join(CATEGORIES)}, found {shown(value)}{_meant(value, map(str, CATEGORIES))}"]
-        )
-    return Category(value)
+    return Category(_fitting(one_of(CATEGORIES))(value))
 
 
 def _pool(value: object, pools: Iterable[Pool] = POOLS) -> Pool:
-    names = list(pools)
-    if not isinstance(value, str) or value not in names:
-        raise _MisfitError([f"expected one of {', '.join(names)}, found {shown(value)}{_meant(value, names)}"])
-    return value
+    return _fitting(one_of(pools))(value)
 
 
 def _categories(value: object) -> tuple[Category, ...]:
@@ -257,7 +249,7 @@ def _weights(value: object) -> Weights:
                 wrong.append(f"{category} is given twice, alone and as Known")
             given[category] = weight
     if wrong:
-        raise _MisfitError(wrong)
+        raise _MisfitsError(wrong)
     return weights_of(given)
 
 
@@ -294,7 +286,7 @@ def _extra(usual: Pool) -> Callable[[object], Extra]:
         if "rows" not in given:
             wrong.append("lacks rows, their number")
         if wrong:
-            raise _MisfitError(wrong)
+            raise _MisfitsError(wrong)
         rows = _named("rows", _whole, given["rows"])
         return Extra(rows, _named("of", lambda of: _pool(of, (KNOWN_POOL, *map(str, KNOWN))), given.get("of", usual)))
 
@@ -315,8 +307,8 @@ def _mapping(value: object, what: str) -> dict[object, object]:
 def _named(name: str, read: Callable[[object], Any], value: object) -> Any:
     try:
         return read(value)
-    except _MisfitError as wrong:
-        raise _MisfitError(f"{name}: {message}" for message in wrong.messages) from wrong
+    except _MisfitsError as wrong:
+        raise _MisfitsError(f"{name}: {message}" for message in wrong.messages) from wrong
 
 
 def _each(values: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
@@ -325,10 +317,10 @@ def _each(values: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
     for value in values:
         try:
             found.append(read(value))
-        except _MisfitError as error:
+        except _MisfitsError as error:
             wrong += error.messages
     if wrong:
-        raise _MisfitError(wrong)
+        raise _MisfitsError(wrong)
     return found
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from slick.errors import InputError, Mistakes
 from slick.knowledge import Category
@@ -18,6 +18,7 @@ from slick.rows import nearest
 from slick_sft.arguments import rows_a_step
 from slick_sft.recipe import ZERO_WEIGHT, Recipe, named, paper_names
 from slick_sft.recipe_file import recipe_of
+from slick_sft.values import MisfitError, between, flag, whole_from
 from slick_sft.yaml_text import load_yaml
 
 SHIPPED = ("paper", "small")
@@ -54,6 +55,7 @@ _EXPECTED = "recipes by name, such as unknown-50-zero-weight, or as in a recipe 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 # Names become directories.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,9 +281,8 @@ def _training(given: Mapping[str, Any], where: str, inherited: Mapping[str, Any]
         name: _positive(found[name], f"{where}.{name}", mistakes) for name in ("learning_rate", "epochs", "lora_alpha")
     }
     whole = {name: _whole(found[name], f"{where}.{name}", mistakes) or 1 for name in ("batch_size", "lora_r")}
-    dropout = _number(found["lora_dropout"])
-    if dropout is None or not 0 <= dropout < 1:
-        mistakes.add(f"{where}.lora_dropout = {found['lora_dropout']!r}: expected from 0 to below 1")
+    share = between(0, 1, "from 0 to below 1", closed=True)
+    dropout = _taken(found["lora_dropout"], share, f"{where}.lora_dropout", mistakes)
     settings = found["settings"]
     if not isinstance(settings, dict):
         mistakes.add(f"{where}.settings: expected a mapping of fields of TRL's SFTConfig")
@@ -356,34 +357,22 @@ def _mapping(found: Mapping[str, Any], name: str, mistakes: Mistakes) -> Mapping
     return {}
 
 
-def _number(value: Any) -> float | None:
-    """A number, also as the text "1e-5" that YAML 1.1 makes of it."""
-    if isinstance(value, bool):
-        return None
+def _taken(value: Any, read: Callable[[object], _T], where: str, mistakes: Mistakes) -> _T | None:
+    """What a value is read as; None, and a mistake more, where it does not fit."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        return read(value)
+    except MisfitError as wrong:
+        mistakes.add(f"{where} = {value!r}: expected {wrong}")
         return None
 
 
 def _positive(value: Any, where: str, mistakes: Mistakes) -> float:
-    number = _number(value)
-    if number is None or not 0 < number < float("inf"):
-        mistakes.add(f"{where} = {value!r}: expected a number above 0")
-        return 1.0
-    return number
+    return _taken(value, between(0, float("inf"), "a number above 0"), where, mistakes) or 1.0
 
 
 def _whole(value: Any, where: str, mistakes: Mistakes) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    mistakes.add(f"{where} = {value!r}: expected a whole number of at least 1")
-    return None
+    return None if value is None else _taken(value, whole_from(1), where, mistakes)
 
 
 def _flag(value: Any, where: str, mistakes: Mistakes) -> bool:
-    if not isinstance(value, bool):
-        mistakes.add(f"{where} = {value!r}: expected true or false")
-    return bool(value)
+    return bool(_taken(value, flag, where, mistakes))
