@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from slick.matching import ABSTENTIONS, Matching, first_line, normalize
 from slick.prompts import check_form
 from slick.rows import nearest, shown
 from slick_sft.arguments import public
+from slick_sft.values import MisfitError, between, one_of, text, whole_from
 from slick_sft.yaml_text import load_yaml
 
 VERSION = 1
@@ -180,10 +181,6 @@ def write_template(path: Path) -> list[Path]:
     return [path, schema]
 
 
-class _MisfitError(Exception):
-    """A value that does not fit: what was expected."""
-
-
 Read = Callable[[Any, Mistakes, str], Any]
 
 
@@ -204,55 +201,23 @@ def _fields(given: Any, keys: Mapping[str, tuple[str, Read]], where: str, mistak
         name, read = keys[key]
         try:
             found[name] = read(value, mistakes, f"{where}{key}")
-        except _MisfitError as wrong:
+        except MisfitError as wrong:
             mistakes.add(f"{where}{key}: expected {wrong}, found {shown(value)}")
     return found
 
 
+def _plain(read: Callable[[object], Any]) -> Read:
+    """A reader of single values, which needs not know where they stand."""
+    return lambda value, *_: read(value)
+
+
 def _number(low: float, high: float, what: str, *, scale: float = 1.0, closed: bool = False) -> Read:
-    def read(value: Any, _: Mistakes, __: str) -> float:
-        number = _as_number(value)
-        if number is None or not (low < number < high or (closed and number == low)):
-            raise _MisfitError(what)
-        # Twelve digits: 2 points are 0.02, whatever binary fractions make of it.
-        return float(f"{number / scale:.12g}")
-
-    return read
+    number = between(low, high, what, closed=closed)
+    # Twelve digits: 2 points are 0.02, whatever binary fractions make of it.
+    return _plain(lambda value: float(f"{number(value) / scale:.12g}"))
 
 
-def _as_number(value: Any) -> float | None:
-    """YAML 1.1 reads 1e-5 as a text."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return None
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _whole(low: int) -> Read:
-    def read(value: Any, _: Mistakes, __: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise _MisfitError(f"a whole number of at least {low}")
-        return value
-
-    return read
-
-
-def _text(value: Any, *_: object) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise _MisfitError("a text on one line")
-    return value.strip()
-
-
-def _one_of(names: Sequence[str]) -> Read:
-    def read(value: Any, *_: object) -> str:
-        if not isinstance(value, str) or value not in names:
-            meant = nearest(value, names) if isinstance(value, str) else ""
-            raise _MisfitError(f"one of {', '.join(names)}{meant}")
-        return value
-
-    return read
+_text, _count = _plain(text), _plain(whole_from(1))
 
 
 def _margins(value: Any, mistakes: Mistakes, where: str) -> dict[str, float]:
@@ -261,42 +226,41 @@ def _margins(value: Any, mistakes: Mistakes, where: str) -> dict[str, float]:
     return _fields(value, {group: (group, points) for group in GROUPS}, f"{where}.", mistakes)
 
 
-def _clusters(value: Any, mistakes: Mistakes, where: str) -> tuple[str, ...]:
+def _clusters(value: Any, *_: object) -> tuple[str, ...]:
     names = value if isinstance(value, list) else [] if value in (None, "none") else [value]
-    read = _one_of(CLUSTERS)
-    return tuple(dict.fromkeys(read(name, mistakes, where) for name in names))
+    return tuple(dict.fromkeys(map(one_of(CLUSTERS), names)))
 
 
 def _control(value: Any, *_: object) -> Control:
     kind, _space, name = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
     if kind not in (ZERO_WEIGHT, BASE, BASELINE) or (kind == BASELINE) != bool(name.strip()):
         meant = nearest(kind, (ZERO_WEIGHT, BASE, BASELINE)) if kind not in (BASELINE, "") else ""
-        raise _MisfitError(f"{ZERO_WEIGHT}, {BASE}, or {BASELINE} NAME{meant}")
+        raise MisfitError(f"{ZERO_WEIGHT}, {BASE}, or {BASELINE} NAME{meant}")
     return Control(kind, name.strip())
 
 
-def _matching(value: Any, mistakes: Mistakes, where: str) -> Matching:
-    return Matching(_one_of([str(m) for m in Matching])(value, mistakes, where))
+def _matching(value: Any, *_: object) -> Matching:
+    return Matching(one_of(Matching)(value))
 
 
 def _abstain(value: Any, *_: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(text, str) and normalize(text) for text in value):
-        raise _MisfitError('a list of texts, such as ["I cannot tell"]')
-    return tuple(dict.fromkeys(normalize(text) for text in value))
+    if not isinstance(value, list) or not all(isinstance(item, str) and normalize(item) for item in value):
+        raise MisfitError('a list of texts, such as ["I cannot tell"]')
+    return tuple(dict.fromkeys(normalize(item) for item in value))
 
 
 def _form(value: Any, *_: object) -> str:
     if not isinstance(value, str):
-        raise _MisfitError("a text that holds {question}")
+        raise MisfitError("a text that holds {question}")
     try:
         return check_form(value)
     except InputError as error:
-        raise _MisfitError(f"a text that holds {{question}} once and does not end in a space ({error})") from error
+        raise MisfitError(f"a text that holds {{question}} once and does not end in a space ({error})") from error
 
 
 def _version(value: Any, *_: object) -> int:
     if value != VERSION or isinstance(value, bool):
-        raise _MisfitError(f"{VERSION}, the version of policies that this slick reads")
+        raise MisfitError(f"{VERSION}, the version of policies that this slick reads")
     return VERSION
 
 
@@ -316,13 +280,13 @@ def _relations(value: Any, *_: object) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     good = isinstance(names, list) and names
     if not good or not all(isinstance(n, str) and n.strip() and n.isprintable() and "," not in n for n in names):
-        raise _MisfitError("a relation or a list of them, such as [P17, P19]")
+        raise MisfitError("a relation or a list of them, such as [P17, P19]")
     return tuple(dict.fromkeys(name.strip() for name in names))
 
 
 def _settings(value: Any, mistakes: Mistakes, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise _MisfitError("a mapping of fields of TRL's SFTConfig, such as {warmup_steps: 10}")
+        raise MisfitError("a mapping of fields of TRL's SFTConfig, such as {warmup_steps: 10}")
     for name in value:
         # Said without its value.
         if not public({name.strip().replace("-", "_"): None}):
@@ -337,15 +301,15 @@ _HELD_OUT: dict[str, tuple[str, Read]] = {
     "facts": ("facts", _text),
     "split": ("split", _text),
     "relations": ("relations", _relations),
-    "limit": ("limit", _whole(1)),
+    "limit": ("limit", _count),
 }
 _TUNING: dict[str, tuple[str, Read]] = {
-    "method": ("method", _one_of(METHODS)),
+    "method": ("method", _plain(one_of(METHODS))),
     "learning_rate": ("learning_rate", _number(0, float("inf"), "a number above 0")),
     "epochs": ("epochs", _number(0, float("inf"), "a number above 0")),
-    "batch_size": ("batch_size", _whole(1)),
-    "lora_r": ("lora_r", _whole(1)),
-    "lora_alpha": ("lora_alpha", _whole(1)),
+    "batch_size": ("batch_size", _count),
+    "lora_r": ("lora_r", _count),
+    "lora_alpha": ("lora_alpha", _count),
     "settings": ("settings", _settings),
 }
 _NOISE: dict[str, tuple[str, Read]] = {
@@ -358,10 +322,10 @@ _KEYS: dict[str, tuple[str, Read]] = {
     "margins": ("margins", _margins),
     "hallucination": ("hallucination", _margins),
     "clusters": ("clusters", _clusters),
-    "seeds": ("seeds", _whole(1)),
-    "looks": ("looks", _whole(1)),
+    "seeds": ("seeds", _count),
+    "looks": ("looks", _count),
     "level": ("level", _number(50, 100, "percent, more than 50 and less than 100", scale=100)),
-    "inconclusive": ("inconclusive", _one_of(INCONCLUSIVE)),
+    "inconclusive": ("inconclusive", _plain(one_of(INCONCLUSIVE))),
     "control": ("control", _control),
     "matching": ("matching", _matching),
     "abstain": ("abstain", _abstain),
@@ -369,7 +333,7 @@ _KEYS: dict[str, tuple[str, Read]] = {
     "held_out": ("held_out", _held_out),
     "tuning": ("tuning", _tuning),
     "noise": ("noise", _noise),
-    "baseline_days": ("baseline_days", _whole(1)),
+    "baseline_days": ("baseline_days", _count),
 }
 
 
