@@ -255,9 +255,10 @@ def _seeds_told(study: Study, seeds: Mapping[tuple[str, str, str], Seeds]) -> li
     ]
     pooled = spread_of([(line.spread.value**2, len(line.accuracies) - 1) for line in lines], 0) if lines else None
     found = [
-        "Seeds of one variant differ in nothing but chance: which rows are drawn, and in which order. Of the controls' "
-        f"{pairs} pairs of seeds {apart} have an interval without 0, where about {pairs / 10:.0f} would by the facts' "
-        "noise alone; what is beyond that is run-to-run noise, which every interval over seeds in this report holds."
+        "Seeds of one variant differ in nothing but chance: which rows are drawn, and in which order. Of the "
+        f"{pairs} comparisons of two seeds of a control (on Known and on all facts, at both stages) {apart} have an "
+        f"interval without 0, where about {pairs / 10:.0f} would by the facts' noise alone; what is beyond that is "
+        "run-to-run noise, which every interval over seeds in this report holds.",
     ]
     if pooled:
         cell = _spread(pooled)
