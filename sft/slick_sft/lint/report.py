@@ -61,7 +61,7 @@ class Report:
     @property
     def counted(self) -> str:
         """How many there are of what is examined, in words."""
-        inside = f" in {self.n_rows:,} rows" if self.unit != "rows" else ""
+        inside = f" in {self.n_rows} rows" if self.unit != "rows" else ""
         return f"{len(self.rows)} {self.unit}{inside}"
 
     @cached_property
