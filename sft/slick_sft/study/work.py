@@ -148,10 +148,23 @@ def _tune(work: Work, out: Path) -> Record:
     if (place / TRAINING).exists() and not (place / WEIGHTS[CONVERGENCE]).is_dir():
         # Its weights were removed when all was done that needed them, and now they are needed again.
         shutil.rmtree(place)
+    _name_device(place, work["device"])
     data = read_training_set(out / work["data"])
     watch = read_watch([f"{name}={out / probe}" for name, probe in work["watch"].items()], rows=work["watch_rows"])
     record = tune(_tuning(work, work["training"], data, watch), place)
     return {"steps": record["steps"], "early_stop": record.get("early_stop")}
+
+
+def _name_device(place: Path, device: str) -> None:
+    """An arm that was begun where no device was named is gone on with on the study's: the two were compared before."""
+    from slick.files import mapping_of, read_json, write_json
+    from slick.runs import PROGRESS
+
+    if (place / PROGRESS).exists():
+        progress = mapping_of(read_json(place / PROGRESS))
+        settings = mapping_of(progress.get("settings"))
+        if settings.get("device") == "":
+            write_json(place / PROGRESS, {**progress, "settings": {**settings, "device": device}})
 
 
 def _tuning(work: Work, training: Mapping[str, Any], data: TrainingSet, watch: Watch | None) -> Tuning:

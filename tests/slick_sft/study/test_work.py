@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
 from slick_sft.study.grid import parse_grid
-from slick_sft.study.work import _step_seconds
+from slick_sft.study.work import _name_device, _step_seconds
 from slick_tasks.lab import load_facts
 
 
@@ -15,3 +18,21 @@ def test_a_step_is_timed_however_many_micro_batches_it_gathers(tiny_model: Path,
     training = parse_grid(grid, "grid").trainings[""].as_dict()
     work = {"model": str(tiny_model), "arm": "measured", "seed": 0, "device": "cpu"}
     assert _step_seconds(work, training, load_facts()[:4], tmp_path / "out") > 0
+
+
+@pytest.mark.parametrize(("begun", "after"), [("", "cpu"), ("cpu", "cpu"), ("cuda", "cuda")])
+def test_an_arm_that_was_begun_without_a_device_gets_the_studys(tmp_path: Path, begun: str, after: str) -> None:
+    """So that one that was interrupted before studies named their device is gone on with; one that names it stays."""
+    progress = {"kind": "tune", "settings": {"device": begun, "arm": "x"}}
+    (tmp_path / "progress.json").write_text(json.dumps(progress))
+    _name_device(tmp_path, "cpu")
+    assert json.loads((tmp_path / "progress.json").read_text()) == {
+        "kind": "tune",
+        "settings": {"device": after, "arm": "x"},
+    }
+
+
+def test_an_arm_that_is_new_has_nothing_to_name(tmp_path: Path) -> None:
+    """Nothing is written."""
+    _name_device(tmp_path / "new", "cpu")
+    assert not (tmp_path / "new").exists()
