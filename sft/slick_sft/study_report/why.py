@@ -84,18 +84,18 @@ def _fits_table(study: Study, asked: Mapping[str, LinearModel], reasons: Mapping
     for split, fit in asked.items():
         rows.append(_row("the linear model, all epochs", split, fit, wording.NONE))
         rows += [_row(r.name, split, r.fit, r.standing) for r in reasons[split] if r.fit is not None]
-    header = ("fit", "facts", "b_kn", "p", "b_unk", "p", "b_steps", "R²", "points", "variants", "as the reason")
+    header = ("fit", "facts", "as the reason", "b_kn", "p", "b_unk", "p", "b_steps", "R²", "points", "variants")
     note = (
         f"Coefficients in points: of Known rows fitted, of Unknown rows fitted, and of the {study.longest:,} steps of "
         "the longest run. Intervals and p as of the linear model: clustered by variant, with the noise of the facts "
         "from the scores of both stages."
     )
-    return Table("b_kn, where a reason would move it", header, tuple(rows), labels=2, note=note)
+    return Table("b_kn, where a reason would move it", header, tuple(rows), labels=3, note=note)
 
 
 _EARLY = f"the epochs until {100 * FITTED:g} % of the Known rows are fitted"
 _STEPS = "a term for the steps taken"
-_STEPS_MORE = "the same with D_Known and the controls"
+_STEPS_MORE = "a term for the steps taken, with D_Known and the controls too"
 _FORM = "little is left to be gained by learning the form"
 
 
@@ -224,7 +224,7 @@ def _row(name: str, split: str, fit: LinearModel, found: str) -> tuple[Cell, ...
     cells = [coefficient(fit, "b_kn"), chance(fit, "b_kn"), coefficient(fit, "b_unk"), chance(fit, "b_unk")]
     cells += [coefficient(fit, STEPS) if steps else Cell(wording.NONE)]
     cells += [Cell(wording.NONE if fit.r2 is None else f"{fit.r2:.2f}"), Cell(f"{fit.points}"), Cell(f"{fit.variants}")]
-    return row(name, where(split, ALL), *cells, str(found))
+    return row(name, where(split, ALL), str(found), *cells)
 
 
 def _gains_table(study: Study, gains: Mapping[str, Estimate]) -> Table:

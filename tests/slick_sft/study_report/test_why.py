@@ -61,7 +61,7 @@ def test_erosion_by_steps_is_found_as_the_reason(eroding: Study) -> None:
     assert section is not None
     assert section.title == "Why b_kn is below 0"
     first = section.tables[0].rows[0]
-    assert first[2].way == "fell"
+    assert first[3].way == "fell"
     standing = section.data["standing"]["test"]
     assert standing["a term for the steps taken"] == "stands"
     assert standing["the epochs until 95 % of the Known rows are fitted"] == "does not stand"
