@@ -18,7 +18,7 @@ from slick_reports.numbers import ArmNumbers, Flip, Report
 from slick_reports.text import short
 from slick_reports.wrong import KINDS, TOLD
 
-# Bytes of a page's facts: a page stays below 2 MB whatever it reports.
+# Bytes of a page's facts, as they stand in it; `slick_reports.html` gives fewer where the rest of the page is large.
 BUDGET = 1_100_000
 STATES = ("lost", "gained", "still wrong")
 _ANSWERS = 5
@@ -26,11 +26,15 @@ _ANSWERS = 5
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """text: JSON that is safe within a script element. rows: those in it; left_out: those that found no room."""
+    """text: JSON that is safe within a script element. rows: those in it; left_out: those that found no room.
+
+    size: the bytes that the rows, and what they name, take of the budget.
+    """
 
     text: Markup
     rows: int
     left_out: int
+    size: int
 
 
 def embed(report: Report, budget: int = BUDGET) -> Embedded:
@@ -45,7 +49,8 @@ def embed(report: Report, budget: int = BUDGET) -> Embedded:
         if left_out:
             left_out += 1
             continue
-        relation = relations.setdefault(short(flip.fact.relation), len(relations))
+        name = short(flip.fact.relation)
+        relation = relations.get(name, len(relations))
         place = places.get(flip.fact.id)
         fact = None
         if place is None:
@@ -55,11 +60,12 @@ def embed(report: Report, budget: int = BUDGET) -> Embedded:
         after = categories.index(flip.category_after) if flip.category_after in categories else -1
         kind = next((i for i, kind in enumerate(KINDS) if kind == flip.kind), -1)
         row = [place, arm_place, state, answers_after(flip, arm), kind, flip.seeds, after]
-        more = len(_json(row).encode()) + (len(_json(fact).encode()) if fact else 0) + 2
+        more = size_of(row) + (size_of(fact) if fact else 0) + (size_of(name) if relation == len(relations) else 0)
         if size + more > budget:
             left_out = 1
             continue
         size += more
+        relations.setdefault(name, relation)
         if fact:
             places[flip.fact.id] = place
             facts.append(fact)
@@ -74,7 +80,7 @@ def embed(report: Report, budget: int = BUDGET) -> Embedded:
         "rows": rows,
         "migrated": any(arm.migration for arm in report.arms),
     }
-    return Embedded(safe_json(document), len(rows), left_out)
+    return Embedded(safe_json(document), len(rows), left_out, size)
 
 
 def _flips(report: Report) -> Iterator[tuple[int, int, ArmNumbers, Flip]]:
@@ -112,6 +118,11 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 
 def _json(value: Any) -> str:
     return _ENCODER.encode(value)
+
+
+def size_of(value: Any) -> int:
+    """The bytes that a row takes in the page, with a comma: "<" takes six."""
+    return len(safe_json(value).encode()) + 1
 
 
 def safe_json(value: Any) -> Markup:

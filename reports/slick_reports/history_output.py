@@ -14,7 +14,7 @@ from slick.files import replacing
 from slick.knowledge import CATEGORIES
 from slick.statistics import Estimate
 from slick_reports import charts, history_charts, wording
-from slick_reports.embedded import BUDGET, safe_json
+from slick_reports.embedded import BUDGET, safe_json, size_of
 from slick_reports.history_numbers import Flipped, History, Step, Version
 from slick_reports.html import page_environment, page_script, style_hash, style_sheet
 from slick_reports.json_report import plain, pretty
@@ -122,9 +122,12 @@ def embed_flipped(history: History, budget: int = BUDGET) -> tuple[Markup, int]:
     rows: list[Any] = []
     size = left_out = 0
     for flip in _ordered(history):
-        relation = relations.setdefault(short(flip.fact.relation), len(relations))
+        if left_out:
+            left_out += 1
+            continue
+        relation = short(flip.fact.relation)
         row = [
-            relation,
+            relations.get(relation, len(relations)),
             short(flip.fact.question),
             short("; ".join(flip.fact.answers[:5])),
             flip.path,
@@ -132,11 +135,12 @@ def embed_flipped(history: History, budget: int = BUDGET) -> tuple[Markup, int]:
             states.index(flip.state),
             names.index(flip.first_bad) if flip.first_bad is not None else -1,
         ]
-        more = len(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()) + 1
+        more = size_of(row) + (0 if relation in relations else size_of(relation))
         if size + more > budget:
-            left_out += 1
+            left_out = 1
             continue
         size += more
+        relations.setdefault(relation, len(relations))
         rows.append(row)
     document = {
         "versions": [short(name) for name in names],

@@ -7,35 +7,59 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from slick_reports import arm_charts, charts, curve_charts, wording
-from slick_reports.embedded import embed
-from slick_reports.numbers import Report, direction
+from slick_reports.embedded import Embedded, embed
+from slick_reports.numbers import Flip, RelationNumbers, Report, Shares, direction
 from slick_reports.text import short, visible
 from slick_reports.wrong import TOLD
 
 # Rows of a list of facts for readers without scripts; the page's script has all that fit, and report.json holds all.
 LIST_LIMIT = 100
 
-# All static lists of a page together, so that one of many arms stays below 2 MB.
+# All static lists of a page together: rows, and bytes of the texts in them.
 _LISTED = 1000
+_LISTED_BYTES = 400_000
+
+# A page stays below 2 MB whatever it reports: what the rest takes is not there for the script's facts.
+PAGE_BYTES = 1_950_000
+
+# Of the relations' table: bytes, and what a cell takes of them. A picture has room for no more than so many bars.
+_RELATIONS_BYTES = 500_000
+_CELL_BYTES = 160
+_BARS = 100
 
 _DIGEST = re.compile(r"[0-9a-f]{40,}")
 
 
 def render(report: Report, *, stem: str = "report") -> str:
     """`report` as a page. stem: the name, without suffix, of the Markdown and JSON files beside it."""
+    facts = embed(report)
+    page = _render(report, stem, facts)
+    # Seldom more than once: where names are long, or there are many relations.
+    while (over := _bytes(page) - PAGE_BYTES) > 0 and facts.rows:
+        facts = embed(report, facts.size - over)
+        page = _render(report, stem, facts)
+    return page
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "backslashreplace"))
+
+
+def _render(report: Report, stem: str, facts: Embedded) -> str:
     css = style_sheet()
     pictures = {
         "accuracy": charts.accuracy_chart(report),
         "change": charts.change_chart(report),
         "control": charts.control_chart(report),
-        "shares": charts.shares_chart(report.shares) if report.shares else None,
+        "shares": charts.shares_chart(_drawn(report.shares)) if report.shares else None,
         "slopes": [arm_charts.slopes(arm, place) for place, arm in enumerate(report.arms)],
         "wrong": arm_charts.wrong_chart(report),
         "loss": arm_charts.loss_chart(report),
@@ -52,7 +76,7 @@ def render(report: Report, *, stem: str = "report") -> str:
     ]
     script = page_script()
     environment = page_environment("slick_reports")
-    environment.globals["list_limit"] = min(LIST_LIMIT, max(10, _LISTED // (3 * len(report.arms))))
+    environment.globals |= {"list_limit": list_limit(report), "bars_limit": _BARS}
     return environment.get_template("report.html.j2").render(
         r=report,
         css=Markup(css),  # noqa: S704  our own file
@@ -62,11 +86,45 @@ def render(report: Report, *, stem: str = "report") -> str:
         charts=pictures,
         migrations=migrations,
         curves=curves,
-        facts=embed(report),
+        facts=facts,
+        relations=_largest(report),
         versions=versions_by_runs(report),
         json_name=f"{stem}.json",
         markdown_name=f"{stem}.md",
     )
+
+
+def list_limit(report: Report) -> int:
+    """How many rows of each static list a page has room for, by number and by length."""
+    lists = [flips for arm in report.arms for flips in (arm.lost, arm.gained, arm.still_wrong)]
+    most = min(LIST_LIMIT, max(10, _LISTED // len(lists)))
+    size = 0
+    for place in range(most):
+        size += sum(_length(flips[place]) for flips in lists if place < len(flips))
+        if size > _LISTED_BYTES:
+            return place
+    return most
+
+
+def _length(flip: Flip) -> int:
+    """Bytes of a row's texts in the page."""
+    texts = (flip.fact.relation, flip.fact.question, *flip.fact.answers[:5], flip.before, *set(flip.after))
+    return sum(_bytes(escape(short(text))) for text in texts)
+
+
+def _largest(report: Report) -> list[RelationNumbers]:
+    """The relations of the page's table by name: all, or the largest where they are too many."""
+    found, size = [], 0
+    for row in sorted(report.relations, key=lambda row: -row.n):
+        size += _bytes(escape(short(row.relation))) + _CELL_BYTES * (2 + 2 * len(row.after))
+        if size > _RELATIONS_BYTES:
+            break
+        found.append(row)
+    return sorted(found, key=lambda row: row.relation)
+
+
+def _drawn(shares: Shares) -> Shares:
+    return shares if len(shares.relations) <= _BARS else replace(shares, relations={})
 
 
 def style_sheet() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +112,13 @@ class Lab:
         return self.score(f"{arm}-{seed}", answer, training=made, **settings)
 
     def tuned(
-        self, arm: str, seed: int, measured: Sequence[Measurement], *, kept: str = "model", **others: Any
+        self, arm: str, seed: int, measured: Sequence[Measurement], /, *, kept: str = "model", **others: Any
     ) -> dict[str, Any]:
         """What `slick tune` leaves in `root/tuned/arm-seed`; returns settings for `arm` to score its model `kept`."""
         place = self.root / "tuned" / f"{arm}-{seed}"
         (place / kept).mkdir(parents=True)
         early = {"epoch": measured[1].epoch, "step": measured[1].step}
-        made = training(arm, seed, dynamics={"measurements": len(measured)}, early_stop=early, **others)
+        made = {**training(arm, seed), "dynamics": {"measurements": len(measured)}, "early_stop": early, **others}
         (place / TRAINING).write_text(json.dumps(made), encoding="utf-8")
         lines = [json.dumps(m.as_dict()) + "\n" for m in measured]
         (place / DYNAMICS).write_text("".join(lines), encoding="utf-8")
@@ -272,12 +272,13 @@ def hostile(tmp_path: Path) -> list[Path]:
     ]
     lab = Lab(tmp_path / "a <b> 'c' `d` \u202e", facts, {fact.id: Category.MAYBE_KNOWN for fact in facts})
     label = "<script>alert(1)</script>\"'|`"
+    measured = [replace(m, sets={**m.sets, "<script>alert(3)</script>|`x`": m.sets["dev"]}) for m in measurements(3)]
     return [
         lab.score("base", lambda fact: right(fact) if len(fact.answers[0]) % 2 else wrong(fact)),
         lab.arm(
             label.replace("/", "\\"), 0, wrong, training={"arm": label}, model=model("<img src=x onerror=alert(2)>")
         ),
-        lab.arm("right", 0, right, training={"arm": "a\x00\ud800\u202eb" + "y" * 100_000}),
+        lab.arm("right", 0, right, **lab.tuned("right", 0, measured, arm="a\x00\ud800\u202eb" + "y" * 100_000)),
     ]
 
 

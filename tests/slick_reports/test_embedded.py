@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slick_reports.embedded import BUDGET, embed, safe_json
+from slick.facts import Fact
+from slick_reports.embedded import BUDGET, embed, safe_json, size_of
 from slick_reports.numbers import Report
 from slick_reports.report import build_report
 from slick_reports.text import short
 
 if TYPE_CHECKING:
-    from conftest import Study
+    from conftest import Lab, Study
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,19 @@ def test_a_page_has_room_for_so_many_and_the_rest_is_counted(report: Report) -> 
     assert {row[2] for row in data["rows"]} == {0}
     assert len(found.text.encode()) < 3_000
     assert BUDGET < 2_000_000
+
+
+def test_room_is_counted_as_the_page_has_it(lab: Lab) -> None:
+    """A "<" takes six bytes there, and a relation's name stands there once."""
+    lab.facts = [Fact.create(f"{'<' * 150}{i}?", ["&" * 150], relation=f"{i // 4}{'>' * 150}") for i in range(40)]
+    report = build_report([lab.score("base"), lab.score("tuned", lambda _: "<>&" * 60)])
+    for budget in (0, 2_000, 20_000, 60_000):
+        found = embed(report, budget=budget)
+        empty = len(embed(report, budget=0).text)
+        assert len(found.text) <= empty + budget
+        assert found.rows + found.left_out == 40
+    assert found.rows > 10
+    assert size_of(["<"]) == len('["\\u003c"],')
 
 
 def test_hostile_text_cannot_leave_the_element(hostile: list[Path]) -> None:

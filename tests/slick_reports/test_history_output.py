@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from slick.errors import InputError
 from slick.facts import Fact
 from slick_reports import history_output, wording
 from slick_reports.history import build_history
-from slick_reports.history_numbers import SCHEMA, History
+from slick_reports.history_numbers import SCHEMA, Flipped, History
 from slick_reports.ledger import Entry, Ledger, Result
 from slick_reports.wording import percent, percent_interval, points, points_interval
 
@@ -70,6 +71,26 @@ def cells(text: str, region: str) -> list[list[str]]:
         ]
         for row in rows
     ]
+
+
+def test_a_page_stays_below_two_megabytes(history: History) -> None:
+    """20,000 facts that flipped over 20 versions, of the most expensive texts; what is left out is counted."""
+    worst = ("<&" * 100, "\u202e" * 200, '"' * 200, "\U000e0041" * 200)
+
+    def flipped(i: int) -> Flipped:
+        text = worst[i % 4]
+        fact = Fact(f"{i}{text}", "", f"{i}{text}", (text,) * 5, "", f"id {i}")
+        return Flipped(fact, "Unknown", "10" * 10, 19, "lost", "v1")
+
+    versions = tuple(replace(history.versions[0], name=f"v{i}", model=worst[i % 4]) for i in range(20))
+    crowded = replace(history, versions=versions, flipped=tuple(map(flipped, range(20_000))))
+    text = history_output.render_html(crowded)
+    assert len(text.encode("utf-8", "backslashreplace")) < 2_000_000
+    rows, left_out = history_output.embed_flipped(crowded)
+    shown = json.loads(rows)["rows"]
+    assert len(shown) > 0
+    assert len(shown) + left_out == 20_000
+    assert f"{left_out:,}" in text
 
 
 def test_every_number_of_the_page_is_the_jsons(history: History) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slick.facts import Fact
 from slick.knowledge import Category
 from slick_reports import html
-from slick_reports.numbers import Report
+from slick_reports.numbers import Flip, Report
 from slick_reports.report import build_report
 from slick_reports.text import short
 from slick_reports.wording import percent, percent_interval, points, points_interval
@@ -92,6 +94,46 @@ def test_the_page_loads_nothing(page: Page) -> None:
         assert name not in ("src", "srcset", "style", "action", "data")
         assert not name.startswith("on")
         assert "//" not in value or name == "xmlns"
+
+
+def crowded(report: Report, arms: int, facts: int, relations: int) -> Report:
+    """As many arms, each of which lost, gained and never knew so many facts of the most expensive text there is."""
+    worst = ("<&" * 100, "\u202e" * 200, '"' * 200, "\U000e0041" * 200)
+    row = report.relations[0]
+
+    def flip(i: int) -> Flip:
+        text = worst[i % len(worst)]
+        fact = Fact(f"{i % relations}{text}", "", f"{i}{text}", (text,) * 9, "", f"id {i}")
+        return Flip(fact, "Unknown", text, (text,), 1, "other")
+
+    flips = tuple(flip(i) for i in range(facts))
+    named = [replace(report.arms[0], label=f"{i}{worst[i % 4]}") for i in range(arms)]
+    return replace(
+        report,
+        arms=tuple(replace(arm, lost=flips, gained=flips, still_wrong=flips) for arm in named),
+        relations=tuple(
+            replace(row, relation=f"{i}{worst[i % 4]}", n=i, after=row.after * arms, changes=row.changes * arms)
+            for i in range(relations)
+        ),
+        shares=None,
+    )
+
+
+@pytest.mark.parametrize(("arms", "facts", "relations"), [(20, 20_000, 24), (20, 400, 4_000), (1, 20_000, 2_000)])
+def test_a_page_stays_below_two_megabytes(lab: Lab, arms: int, facts: int, relations: int) -> None:
+    """20,000 facts in 20 versions, whatever their texts; what finds no room is counted."""
+    report = crowded(build_report([lab.score("base"), lab.score("tuned", lab.wrong_on(0))]), arms, facts, relations)
+    text = html.render(report)
+    assert len(text.encode("utf-8", "backslashreplace")) < 2_000_000
+    found = re.search(r"([0-9,]+) rows found no room on this page", text)
+    assert found is not None
+    (data,) = re.findall(r'id="facts-data"[^>]*>(.*?)</script>', text, re.DOTALL)
+    rows = json.loads(data)["rows"]
+    assert len(rows) > 0
+    assert len(rows) + int(found.group(1).replace(",", "")) == 3 * arms * facts
+    cut = re.search(r"The ([0-9,]+) largest of ([0-9,]+) relations", text)
+    assert (cut is None) == (relations == 24)
+    assert cut is None or cut.group(2) == f"{relations:,}"
 
 
 def test_links_within_the_page_lead_somewhere(page: Page) -> None:
