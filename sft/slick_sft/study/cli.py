@@ -100,19 +100,23 @@ def _known(given: Sequence[str]) -> dict[str, str]:
 def _machine(wish: Wish, jobs: int, ray: str) -> tuple[OpenPool, int, int]:
     """How workers are opened, how many, and the threads of each."""
     from slick_sft.study.machine import choose
+    from slick_sft.study.ray_pool import LOCAL, RayPool
 
-    chosen = choose(jobs, device=wish.device, arms=len(wish.grid.variants) * wish.seeds, model=wish.model)
+    arms = len(wish.grid.variants) * wish.seeds
+    chosen = choose(jobs, device=wish.device, arms=arms, model=wish.model)
 
-    def open_pool(out: Path, size: int, threads: int) -> AbstractContextManager[Workers]:
-        if ray:
-            from slick_sft.study.ray_pool import RayPool
-
-            return RayPool(out, size, address=ray, threads=threads, gpu=wish.device != "cpu")
+    def here(out: Path, size: int, threads: int) -> AbstractContextManager[Workers]:
         from slick_sft.study.pool import ProcessPool
 
         return ProcessPool(out, size, threads=threads, gpus=chosen.gpus)
 
-    return open_pool, chosen.workers, chosen.threads
+    def on_cluster(out: Path, size: int, threads: int) -> AbstractContextManager[Workers]:
+        return RayPool(out, size, address=ray, threads=threads, gpu=wish.device != "cpu", named=bool(jobs))
+
+    if ray in ("", LOCAL):
+        return on_cluster if ray else here, chosen.workers, chosen.threads
+    # What this machine carries says nothing of a cluster, which takes as many as it has room for.
+    return on_cluster, jobs or arms, chosen.threads
 
 
 def _report(state: State) -> None:

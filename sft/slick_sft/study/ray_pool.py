@@ -78,8 +78,8 @@ def _knock(address: str) -> None:
 
 class RayPool:
     """`size` actors, or as many as the cluster has room for. address: of a cluster, or LOCAL for one that is started
-    for this study on this machine. gpu: whether each is to have a GPU for itself, where there are any. placed_s: how
-    long to wait for actors that have not come.
+    for this study on this machine. gpu: whether each is to have a GPU for itself, where there are any. named: whether
+    the user asked for so many. placed_s: how long to wait for actors that have not come.
 
     An actor that ends is replaced, and its job done by another; the second actor that a job ends ends the job. Used as
     a context manager: leaving it ends the actors, and the cluster if it was started here.
@@ -93,6 +93,7 @@ class RayPool:
         address: str,
         threads: int = 1,
         gpu: bool = False,
+        named: bool = True,
         placed_s: float = _PLACED_S,
     ) -> None:
         self.out = out.absolute()
@@ -101,6 +102,7 @@ class RayPool:
         self._address = address
         self._threads = threads
         self._gpu = gpu
+        self._named = named
         self._placed_s = placed_s
         self._idle: list[Any] = []
         # What an actor will say once it stands → the actor, and until when that is waited for.
@@ -214,7 +216,7 @@ class RayPool:
                 "the cluster (ray status), and that its machines see this directory; or lower --jobs, or "
                 "OMP_NUM_THREADS in a new --out"
             )
-        if self.size < self._asked:
+        if self._named and self.size < self._asked:
             _say(
                 f"--ray {self._address}: asked for {self._wanted()}, placed {self.size} ({there}); "
                 f"goes on with {self.size}"

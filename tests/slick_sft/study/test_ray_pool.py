@@ -224,6 +224,13 @@ def test_a_pool_is_no_larger_than_its_cluster(ray: Ray, tmp_path: Path, capsys: 
     assert said in capsys.readouterr().err
 
 
+def test_a_size_that_nobody_named_is_no_news(ray: Ray, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker for each arm would be asked for, and the cluster decides."""
+    with pool(tmp_path, 33, named=False) as opened:
+        assert opened.size == 4
+    assert capsys.readouterr().err == ""
+
+
 def test_a_pool_that_is_whole_says_nothing(ray: Ray, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And leaving it ends its actors and the connection."""
     with pool(tmp_path, 4) as opened:
