@@ -18,7 +18,7 @@ from slick_sft.dynamics import TRAIN
 from slick_sft.study.jobs import EARLY_STOP
 from slick_sft.study_report import paper
 from slick_sft.study_report.asked import ALL, KNOWN_FACTS
-from slick_sft.study_report.blocks import Cell, Section, Table, listed, percent, points, row
+from slick_sft.study_report.blocks import Cell, Section, Table, listed, percent, points, row, said
 from slick_sft.study_report.data import TEST, Study, Variant
 from slick_sft.study_report.measures import base_accuracy, clipped, combined, difference
 from slick_sft.study_report.model import chance, coefficient, fitted, where
@@ -47,12 +47,16 @@ RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """name: as the sentence has it. fit: of the model in which it is tested; None where it is tested without one."""
+    """name: as the sentence has it. fit: of the model in which it is tested; None where it is tested without one.
+
+    told: b_kn in that fit, or what the test is about.
+    """
 
     name: str
     split: str
     fit: LinearModel | None
     standing: Standing
+    told: str = ""
 
 
 def section(study: Study) -> Section | None:
@@ -65,7 +69,9 @@ def section(study: Study) -> Section | None:
     reasons = {split: _reasons(study, mixes, split, fit["b_kn"]) for split, fit in asked.items()}
     gains = form_gains(study)
     if TEST in asked:
-        reasons[TEST].append(Reason(_FORM, TEST, None, form_standing(gains.get(ALL))))
+        form = gains.get(ALL)
+        told = f"few-shot less zero-shot {said(form)}"
+        reasons[TEST].append(Reason(_FORM, TEST, None, form_standing(form), told))
     tables = [_fits_table(study, asked, reasons), *([_gains_table(study, gains)] if gains else [])]
     every = [reason for of in reasons.values() for reason in of]
     data: dict[str, Any] = {
@@ -113,7 +119,7 @@ def _reasons(study: Study, mixes: list[Variant], split: str, first: Coefficient)
             others = list(study.mixes(version).values())
             name = f"another training: {version} ({_training(mapping_of(trainings.get(version)))})"
             fits[name] = fitted(study, others, split, ALL)[0]
-    return [Reason(name, split, fit, standing(first, fit)) for name, fit in fits.items()]
+    return [Reason(name, split, fit, standing(first, fit), _b_kn(fit)) for name, fit in fits.items()]
 
 
 def while_fitted(study: Study, variants: Sequence[Variant]) -> dict[str, float]:
@@ -213,6 +219,12 @@ def _told(asked: Mapping[str, LinearModel]) -> str:
     )
 
 
+def _b_kn(fit: LinearModel) -> str:
+    if not fit.fitted:
+        return ""
+    return f"b_kn {wording.points(fit['b_kn'].value)}, {wording.points_limits(fit['b_kn'].interval)}"
+
+
 def _training(of: Mapping[str, Any]) -> str:
     names = [name for name in ("method", "learning_rate", "epochs") if name in of]
     told = [f"{n.replace('_', ' ')} {of[n]:g}" if isinstance(of[n], float) else f"{n} {of[n]}" for n in names]
@@ -254,9 +266,9 @@ def _sentence(reasons: Sequence[Reason], kinds: Sequence[Standing] = tuple(Stand
         found: dict[str, list[str]] = {}
         for r in reasons:
             if r.standing is kind and (r.fit is None or r.fit.fitted):
-                found.setdefault(r.name, []).append(where(r.split, ALL))
+                found.setdefault(r.name, []).append(f"{where(r.split, ALL)}: {r.told}")
         if found:
-            told = "; ".join(f"{name} ({listed(facts)})" for name, facts in found.items())
+            told = "; ".join(f"{name} ({'; '.join(facts)})" for name, facts in found.items())
             parts.append(f"{str(kind).capitalize()}: {told}.")
     stands = any(r.standing is Standing.STANDS for r in reasons)
     return " ".join([*([] if stands else ["By that rule no reason stands."]), *parts])
