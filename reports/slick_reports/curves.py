@@ -71,14 +71,15 @@ def _trained(run: Scored) -> Trained | None:
         return None
     name = str(mapping(run.provenance.get("model")).get("name") or "")
     try:
-        place = tuning_run_of(name)
+        # A study removes the weights once they are scored; what was measured stays.
+        place = tuning_run_of(name) or tuning_run_of(str(Path(name).parent))
     except OSError:  # no system has a name as long
         place = None
     if place is None:
         raise InputError(
             f"its model {quoted(name)} is not there (a relative path counts from here), nor is the {DYNAMICS} beside it"
         )
-    record = read_training(name)
+    record = read_training(str(place))
     if digest_of({key: record.get(key) for key in run.training}) != digest_of(dict(run.training)):
         raise InputError(f"{place} holds another tuning run than the one that was scored")
     measured = read_dynamics(place / DYNAMICS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,15 @@ def test_what_is_missing_of_a_measured_run_is_said(lab: Lab, change: Any, told: 
     assert curves.seeds == (1,)
     assert len(notes) == 1
     assert re.search(told, notes[0])
+
+
+def test_weights_that_were_removed_after_scoring_are_not_needed(lab: Lab) -> None:
+    """A study keeps a tuning run's records and not its model."""
+    run = lab.arm("a", 0, **lab.tuned("a", 0, lab.measurements(3)))
+    before = read(run)
+    shutil.rmtree(lab.root / "tuned" / "a-0" / "model")
+    assert read(run) == before
+    assert before[0] is not None
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\x00b", "", "org/model"])
