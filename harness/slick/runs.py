@@ -24,6 +24,7 @@ from slick.lm_eval_results import provenance_of_tasks
 
 SCHEMA = 1
 PROGRESS = "progress.json"
+_AGAIN = "copy it again from where it was made, or repeat the run"
 _STAMP = re.compile(r"\d{4}-\d{2}-\d{2}T[\d.-]+$")
 # Seconds since 1970, in the year 2096; a larger number is no date.
 _LATEST = 4e9
@@ -90,7 +91,13 @@ def _run_of(path: Path, file: Path) -> Run:
     """The run at `path` whose results are `file`."""
     if file.suffix != ".json":
         raise InputError(f"{file}: expected a run's directory, or its results_*.json")
-    results = read_json(file)
+    try:
+        results = read_json(file)
+    except InputError as error:
+        raise InputError(f"{error}; {_AGAIN}") from error
+    kind = results.get("kind") if isinstance(results, dict) else None
+    if isinstance(kind, str) and kind.startswith("slick "):
+        raise InputError(f"{file}: is a {kind!r} document, no run; expected the runs that it was made of")
     if not isinstance(results, dict) or not isinstance(results.get("results"), dict):
         raise InputError(f'{file}: has no "results" table; it was not written by lm_eval or slick')
     # lm_eval puts the name that a user gave before the stamp, where otherwise "results" stands.
@@ -117,7 +124,11 @@ def read_samples(path: Path) -> Iterator[Row]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                yield row_of(line, f"{path}:{number}")
+                try:
+                    row = row_of(line, f"{path}:{number}")
+                except InputError as error:
+                    raise InputError(f"{error}; {_AGAIN}") from error
+                yield row
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 

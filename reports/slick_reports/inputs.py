@@ -103,7 +103,10 @@ def read_scored(path: Path) -> Scored:
                 rows.setdefault(answered.fact.id, answered)
             wanted = counted(run.results, task)
             if docs and wanted is not None and len(docs) < wanted:
-                mistakes.add(f"{file.name}: holds {len(docs):,} of the {wanted:,} answers that the results count")
+                mistakes.add(
+                    f"{file.name}: holds {len(docs):,} of the {wanted:,} answers that the results count; copy it again "
+                    f"from where it was made, or {_again(ours)}"
+                )
     if not rows:
         raise InputError(f"{path}: its samples file is empty; {_again(ours)}")
     if ours:

@@ -140,8 +140,11 @@ def test_a_file_that_holds_no_results_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"samples_arc_1\.jsonl: expected a run's directory, or its results_\*\.json"):
         read_run(tmp_path / "samples_arc_1.jsonl")
     (tmp_path / "report.json").write_text('{"kind": "slick report"}')
-    with pytest.raises(InputError, match=r'report\.json: has no "results" table'):
+    with pytest.raises(InputError, match=r"report\.json: is a 'slick report' document, no run; expected the runs"):
         read_run(tmp_path / "report.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(InputError, match=r'list\.json: has no "results" table'):
+        read_run(tmp_path / "list.json")
 
 
 def test_a_run_of_another_task_is_read_too(tmp_path: Path) -> None:
