@@ -16,7 +16,7 @@ from slick_reports.svg import SHAPES, cut, element, marker
 from slick_reports.text import short
 from slick_reports.wording import NONE, estimate_percent
 
-# Lines of a table, and marks along a line of a picture.
+# Lines of a table, and marks along a line of a picture, at most.
 ROWS = 12
 _NAMES = tuple(str(category) for category in CATEGORIES)
 

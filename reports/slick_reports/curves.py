@@ -70,20 +70,36 @@ def _trained(run: Scored) -> Trained | None:
     if not mapping(run.training.get("dynamics")).get("measurements"):
         return None
     name = str(mapping(run.provenance.get("model")).get("name") or "")
-    try:
-        # A study removes the weights once they are scored; what was measured stays.
-        place = tuning_run_of(name) or tuning_run_of(str(Path(name).parent))
-    except OSError:  # no system has a name as long
-        place = None
-    if place is None:
+    places = list(dict.fromkeys(_tuning_runs(run, name)))
+    if not places:
         raise InputError(
-            f"its model {quoted(name)} is not there (a relative path counts from here), nor is the {DYNAMICS} beside it"
+            f"its model {quoted(name)} is not there (a relative path counts from here, or from above the run), nor is "
+            f"the {DYNAMICS} beside it"
         )
-    record = read_training(str(place))
-    if digest_of({key: record.get(key) for key in run.training}) != digest_of(dict(run.training)):
-        raise InputError(f"{place} holds another tuning run than the one that was scored")
+    place = next((place for place in places if _made(place, run)), None)
+    if place is None:
+        raise InputError(f"{places[0]} holds another tuning run than the one that was scored")
     measured = read_dynamics(place / DYNAMICS)
     return Trained(run.seed, _scored_epoch(Path(name).name, run, measured), measured)
+
+
+def _tuning_runs(run: Scored, name: str) -> Iterator[Path]:
+    """Where the run that made a model of this name may lie: a score is often read elsewhere than it was made."""
+    for base in (Path(), *run.path.absolute().parents):
+        # A study removes the weights once they are scored; what was measured stays.
+        for model in (base / name, (base / name).parent):
+            try:
+                place = tuning_run_of(str(model))
+            except OSError:  # no system has a name as long
+                continue
+            if place:
+                yield place
+
+
+def _made(place: Path, run: Scored) -> bool:
+    """Whether the tuning run in `place` is the one whose record the score holds."""
+    record = read_training(str(place))
+    return digest_of({key: record.get(key) for key in run.training}) == digest_of(dict(run.training))
 
 
 def _scored_epoch(model: str, run: Scored, measured: Sequence[Measurement]) -> float | None:
@@ -109,10 +125,11 @@ def _curves(runs: Sequence[Sequence[Measurement]]) -> Iterator[LearningCurve]:
 
 
 def thinned(items: Sequence[T], most: int) -> list[T]:
-    """At most so many, evenly, the first and the last among them."""
+    """At most so many, by equal steps, the first and the last among them."""
     if len(items) <= most:
         return list(items)
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+    step = -(-(len(items) - 1) // (most - 1))
+    return [*items[: len(items) - 1 : step], items[-1]]
 
 
 def share_of(counts: Sequence[tuple[int, int]]) -> Estimate | None:

@@ -50,9 +50,9 @@ def test_lines_are_whole_and_marks_few(arm: ArmNumbers) -> None:
     text = str(curve_charts.curve_chart(arm, 0, "train"))
     assert [len(d.split("L")) for d in re.findall(r'd="(M[^"]*)" class="line"', text)] == [31, 31]
     marks = re.findall(r"<title>(Known|Unknown), epoch ([0-9]+): ", text)
-    assert len(marks) == 2 * curve_charts.ROWS
+    assert len(marks) == 2 * 11 < 2 * curve_charts.ROWS
     assert (marks[0], marks[-1]) == (("Known", "0"), ("Unknown", "30"))
-    assert len(re.findall("<circle", text)) == curve_charts.ROWS
+    assert len(re.findall("<circle", text)) == 11
 
 
 def test_scored_epochs_are_marked_where_they_lie_within_the_picture(arm: ArmNumbers) -> None:
@@ -68,13 +68,12 @@ def test_scored_epochs_are_marked_where_they_lie_within_the_picture(arm: ArmNumb
     assert curve_charts.told(unknown).endswith("before its first step. Which epoch was scored is not recorded.")
 
 
-def test_the_table_has_a_dozen_rows(arm: ArmNumbers) -> None:
+def test_the_table_has_a_dozen_rows_at_most(arm: ArmNumbers) -> None:
     """From the first epoch to the last, a column a line, and how many were asked."""
     header, rows = curve_charts.curve_table(curves(arm))
     assert header[:3] == ["epoch", "Known, fitted (n\u00a0=\u00a0100)", "Unknown, fitted (n\u00a0=\u00a0100)"]
     assert header[3] == "HighlyKnown, dev (n\u00a0=\u00a050)"
-    assert len(rows) == curve_charts.ROWS
-    assert (rows[0][0], rows[-1][0]) == ("0", "30")
+    assert [row[0] for row in rows] == [str(epoch) for epoch in range(0, 31, 3)]
     assert rows[0][1] == estimate_percent(curves(arm).curves[0].points[0].share)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,19 @@ def test_what_is_missing_of_a_measured_run_is_said(lab: Lab, change: Any, told: 
     assert re.search(told, notes[0])
 
 
+def test_a_relative_name_counts_from_above_the_run_as_well(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study's scores name models from its own directory; another tuning run that lies nearer is passed over."""
+    settings = lab.tuned("a", 0, lab.measurements(3))
+    settings["model"]["name"] = "tuned/a-0/model"
+    run = lab.arm("a", 0, **settings)
+    here = lab.root / "here"
+    (here / "tuned" / "a-0" / "model").mkdir(parents=True)
+    (here / "tuned" / "a-0" / TRAINING).write_text("{}")
+    monkeypatch.chdir(here)
+    assert found(run).scored == (3.0,)
+    assert found(Path("..") / run.name).scored == (3.0,)
+
+
 def test_weights_that_were_removed_after_scoring_are_not_needed(lab: Lab) -> None:
     """A study keeps a tuning run's records and not its model."""
     run = lab.arm("a", 0, **lab.tuned("a", 0, lab.measurements(3)))
@@ -141,9 +155,21 @@ def test_a_model_that_is_no_directory_breaks_nothing(lab: Lab, name: str) -> Non
 def test_long_curves_are_thinned(lab: Lab) -> None:
     """Their first and last points stay."""
     curves = found(lab.arm("a", 0, **lab.tuned("a", 0, lab.measurements(500))))
-    assert {len(curve.points) for curve in curves.curves} == {POINTS}
-    assert [curves.curves[0].points[i].epoch for i in (0, -1)] == [0.0, 500.0]
-    assert thinned([1, 2, 3], 3) == [1, 2, 3]
+    epochs = [[point.epoch for point in curve.points] for curve in curves.curves]
+    assert len(epochs[0]) < POINTS
+    assert epochs[0][-3:] == [495.0, 498.0, 500.0]
+    assert all(of == epochs[0] for of in epochs)
+
+
+@given(st.integers(1, 300), st.integers(2, 40))
+def test_what_is_thinned_goes_by_equal_steps(n: int, most: int) -> None:
+    """From the first to the last, of which the last alone may lie nearer."""
+    found = thinned(range(n), most)
+    assert len(found) <= most
+    assert (found[0], found[-1]) == (0, n - 1)
+    steps = [b - a for a, b in pairwise(found)]
+    assert len(set(steps[:-1])) <= 1
+    assert not steps or steps[-1] <= steps[0]
 
 
 @given(st.lists(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1, max_size=5))
