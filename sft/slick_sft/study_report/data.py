@@ -67,6 +67,11 @@ class Variant:
         return float(self.recipe.unknown)
 
     @property
+    def untuned(self) -> bool:
+        """Whether its EARLY_STOP is the base model itself, in every seed."""
+        return all(arm.base_won for arm in self.arms)
+
+    @property
     def steps(self) -> float | None:
         """Optimiser steps, the mean over seeds."""
         known = [arm.steps for arm in self.arms if arm.steps is not None]

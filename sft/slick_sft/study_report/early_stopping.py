@@ -6,7 +6,7 @@ from slick.verdict import Judgement, Outcome, judge_all
 from slick_reports import wording
 from slick_sft.study.jobs import EARLY_STOP
 from slick_sft.study_report.asked import ALL, KNOWN_FACTS
-from slick_sft.study_report.blocks import Cell, Claim, Finding, Section, Table, missing, percent, points, row
+from slick_sft.study_report.blocks import Cell, Claim, Finding, Section, Table, listed, missing, percent, points, row
 from slick_sft.study_report.data import TEST, Study, Variant, share_name
 from slick_sft.study_report.measures import accuracy, base_accuracy, compared, difference
 
@@ -22,14 +22,19 @@ def section(study: Study) -> Section:
     filtered, others = pairs(study)
     if not filtered and not others:
         return missing(ID, TITLE, ["mix with Unknown rows beside one without"])
-    judged = judge(study, filtered) if filtered else None
+    told_apart = {share: pair for share, pair in filtered.items() if not all(v.untuned for v in pair)}
+    judged = judge(study, told_apart) if told_apart else None
     margin = wording.points(MARGIN).removeprefix("+")
-    told = (
-        f"D without its Unknown rows (D_Known) minus D, margin {margin} points. {judged.sentence}"
-        if judged
-        else "No D_Known (…-without-unknown) was trained, so that what filtering loses is not judged."
-    )
-    text = (*_epochs_told(study, filtered | others), told)
+    text = [*_epochs_told(study, filtered | others)]
+    if judged:
+        text.append(f"D without its Unknown rows (D_Known) minus D, margin {margin} points. {judged.sentence}")
+    elif not filtered:
+        text.append("No D_Known (…-without-unknown) was trained, so that what filtering loses is not judged.")
+    if same := [share_name(share) for share in filtered if share not in told_apart]:
+        text.append(
+            f"At {listed(same)} Unknown epoch 0 won in every run of D and of D_Known: both are the base model itself, and "
+            "there is nothing to judge."
+        )
     tables = []
     base = percent(base_accuracy(study, TEST, ALL))
     note = f"The base model: {base.text} {base.under} % of all facts."
@@ -47,7 +52,7 @@ def section(study: Study) -> Section:
         "epochs": {name: [arm.stopped for arm in v.arms] for name, v in study.variants.items()},
         "base_won": _base_won(study),
     }
-    return Section(ID, TITLE, text, tuple(tables), tuple(claims), data)
+    return Section(ID, TITLE, tuple(text), tuple(tables), tuple(claims), data)
 
 
 def pairs(study: Study) -> tuple[Pairs, Pairs]:

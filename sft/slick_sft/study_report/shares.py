@@ -13,6 +13,7 @@ from slick_sft.study_report.blocks import (
     Section,
     Table,
     found,
+    listed,
     missing,
     percent,
     plain_percent,
@@ -51,12 +52,19 @@ def section(study: Study) -> Section:
         blocks.append(_table(study, mixes, measured, split))
         blocks += [_picture(study, mixes, measured, split, group) for group in (ALL, KNOWN_FACTS)]
     low, high = min(mixes), max(mixes)
-    text = (
+    text = [
         f"The same sizes, relations and steps; from {share_name(low)} to {share_name(high)} of the rows are of "
         "facts that the base model does not know. Intervals are over facts, those of one subject together, and over "
         "seeds where there are several.",
+    ]
+    if untuned := [variant.name for variant in mixes.values() if variant.untuned]:
+        text.append(
+            f"At EARLY_STOP epoch 0 won in every run of {listed(untuned)}: the figures there are the untuned base "
+            "model's."
+        )
+    return Section(
+        ID, TITLE, tuple(text), tuple(blocks), tuple(_claims(study, mixes, measured)), {"accuracy": measured}
     )
-    return Section(ID, TITLE, text, tuple(blocks), tuple(_claims(study, mixes, measured)), {"accuracy": measured})
 
 
 def _table(study: Study, mixes: dict[float, Variant], measured: Found, split: str) -> Table:

@@ -59,7 +59,8 @@ def section(study: Study) -> Section:
     text = (
         f"SliCK calls {wording.percent(share)} % of the test facts Unknown; as many facts have the lowest P(True) of "
         f"the base model. Accuracy on each after tuning on {variant.name}"
-        + ("." if variant.name == "natural" else ", since no natural mix was trained (the paper's)."),
+        + ("." if variant.name == "natural" else ", since no natural mix was trained (the paper's).")
+        + (" At EARLY_STOP epoch 0 won in all its runs: that is the untuned base model." if variant.untuned else ""),
         f"The two share {int((unknown & lowest).sum()):,} of {int(unknown.sum()):,} facts; a P(True) that says nothing "
         f"would share about {share * int(unknown.sum()):,.0f}. "
         "Lower is better: facts that are truly unknown stay wrong.",

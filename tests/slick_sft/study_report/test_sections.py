@@ -174,11 +174,17 @@ def test_without_d_known_filtering_is_not_judged(helped: Study) -> None:
 
 
 def test_the_report_says_when_the_base_model_won(made: Maker, tmp_path: Path) -> None:
-    """Epoch 0 is a candidate for EARLY_STOP."""
-    study = Study(made(tmp_path / "study", "variants: [known-only, unknown-100]\n", seeds=2, n=80, base_wins=True))
+    """Epoch 0 is a candidate for EARLY_STOP; where it won on both sides nothing is judged or claimed."""
+    grid = "variants: [known-only, unknown-50, unknown-50-without-unknown]\n"
+    study = Study(made(tmp_path / "study", grid, seeds=2, n=80, base_wins=True))
     section = early_stopping.section(study)
-    assert any("Epoch 0 won in 4 of 4 runs of this study: there, no tuning at all was best" in t for t in section.text)
-    assert section.data["base_won"] == 4
+    assert any("Epoch 0 won in 6 of 6 runs of this study: there, no tuning at all was best" in t for t in section.text)
+    assert section.data["base_won"] == 6
+    assert section.text[-1].startswith("At 50 % Unknown epoch 0 won in every run of D and of D_Known")
+    assert not section.claims
+    assert section.data["verdict"] is None
+    assert "in every run of known-only, unknown-50: the figures there" in shares.section(study).text[-1]
+    assert "that is the untuned base model" in truth.section(study).text[0]
 
 
 def test_single_categories_are_compared_with_maybe_known(study: Study) -> None:
