@@ -139,6 +139,7 @@ def lint(
     from slick_sft.lint import fix as fixing
     from slick_sft.lint.findings import Level
     from slick_sft.lint.places import check_outputs
+    from slick_sft.lint.reading import SUFFIXES
     from slick_sft.lint.run import Wish, prepare
     from slick_sft.lint.run import lint as run_lint
     from slick_sft.lint.sarif import as_sarif
@@ -147,6 +148,8 @@ def lint(
         raise InputError("--fix with --limit would leave rows that were not probed; leave --limit out")
     if fix_out and not fix:
         raise InputError("--fix-out: nothing is written without --fix")
+    if fix and not fix_out and out and out.suffix in SUFFIXES:
+        raise InputError(f"--out {out}: names the probe's run, a directory; the fixed dataset goes to --fix-out {out}")
     fixing.check_weight(fix_weight)
     outputs = {"--json": json, "--sarif": sarif, "--out": out}
     read = {"a source of held-out facts": held_out, "the source of exemplars": [exemplars]}

@@ -10,9 +10,8 @@ from slick_sft.formats import TRAIN
 from slick_sft.lint import tabular, texts
 from slick_sft.lint.sources import Source
 
-FORMATS = (
-    ".jsonl, .ndjson, .json, .csv, .tsv, .parquet, or a directory written by datasets' save_to_disk or by slick mix"
-)
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+FORMATS = f"{', '.join(SUFFIXES)}, or a directory written by datasets' save_to_disk or by slick mix"
 
 
 def read_source(path: Path, mistakes: Mistakes, columns: Sequence[str] = ()) -> Source:

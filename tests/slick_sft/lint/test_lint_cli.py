@@ -186,6 +186,7 @@ def test_other_bad_input(refused: Callable[..., str], write: Write, tmp_path: Pa
         (["--fix", "weight", "--fix-weight", "inf"], "--fix-weight inf: expected a finite number of at least 0"),
         (["--fix", "weight", "--fix-weight", "nan"], "--fix-weight nan: expected a finite number of at least 0"),
         (["--fix", "weight", "--fix-weight", "-1"], "--fix-weight -1.0: expected a finite number of at least 0"),
+        (["--fix", "drop", "--out", "clean.jsonl"], "the fixed dataset goes to --fix-out clean.jsonl"),
         (["--json", "x.json", "--sarif", "./x.json"], "x.json: is named by --json and by --sarif"),
         (["--fix", "mend"], "Invalid value for '--fix'"),
         (["--fail-on", "all"], "Invalid value for '--fail-on'"),
@@ -211,7 +212,7 @@ def test_findings_never_take_the_place_of_what_fix_writes(refused: Callable[...,
     """Nor does one output take another's; facts that are held out stay as well."""
     file = write(range(8))
     fixed = file.with_name("data.fixed.jsonl")
-    for option, path in (("--json", fixed), ("--sarif", f"{fixed}.changes.json"), ("--out", fixed)):
+    for option, path in (("--json", fixed), ("--sarif", f"{fixed}.changes.json")):
         assert "give each a place of its own" in refused(file, "--fix", "drop", option, path)
     held = write([{"question": born(3), "answer": "x"}], "held.jsonl")
     assert "is a source of held-out facts itself" in refused(file, "--held-out", held, "--json", held)
