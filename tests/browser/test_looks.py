@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,21 @@ def test_paper_is_white_and_has_nothing_to_press(opened: Open, made: Made) -> No
         " && getComputedStyle(e).overflowX !== 'visible').length"
     )
     assert cut == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_parts_of_a_bar_are_told_apart_in_grey(opened: Open, report: Made, scheme: str) -> None:
+    """Four categories, or four kinds of wrong answers, from the darkest to the lightest or the other way."""
+    page = opened(report.path, color_scheme=scheme).page
+    for name in ("cat", "kind"):
+        colours = page.evaluate(
+            "(name) => { const style = getComputedStyle(document.documentElement);"
+            " return [0, 1, 2, 3].map((i) => style.getPropertyValue(`--${name}${i}`)) }",
+            name,
+        )
+        greys = [0.299 * int(c[1:3], 16) + 0.587 * int(c[3:5], 16) + 0.114 * int(c[5:7], 16) for c in colours]
+        steps = [b - a for a, b in pairwise(greys)]
+        assert all(step > 30 for step in steps) or all(step < -30 for step in steps), (name, greys)
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
