@@ -32,8 +32,8 @@ def section(study: Study) -> Section:
         text.append("No D_Known (…-without-unknown) was trained, so that what filtering loses is not judged.")
     if same := [share_name(share) for share in filtered if share not in told_apart]:
         text.append(
-            f"At {listed(same)} Unknown epoch 0 won in every run of D and of D_Known: both are the base model itself, and "
-            "there is nothing to judge."
+            f"At {listed(same)} Unknown epoch 0 won in every run of D and of D_Known: both are the base model itself, "
+            "and there is nothing to judge."
         )
     tables = []
     base = percent(base_accuracy(study, TEST, ALL))
