@@ -37,7 +37,10 @@ def told(curves: TrainingCurves) -> str:
     known = sorted({epoch for epoch in curves.scored if epoch is not None})
     if not known:
         return f"{first} Which epoch was scored is not recorded."
-    return f"{first} Scored was the model of epoch {' and '.join(f'{epoch:g}' for epoch in known)}."
+    *others, last = (f"{epoch:g}" for epoch in known)
+    if not others:
+        return f"{first} Scored was the model of epoch {last}."
+    return f"{first} Scored were the models of epochs {', '.join(others)} and {last}."
 
 
 def legend(curves: Sequence[LearningCurve]) -> Iterator[tuple[Markup, str, int]]:

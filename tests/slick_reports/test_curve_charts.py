@@ -60,7 +60,7 @@ def test_scored_epochs_are_marked_where_they_lie_within_the_picture(arm: ArmNumb
     text = str(curve_charts.curve_chart(arm, 0, "dev"))
     assert re.findall("epoch ([0-9]+): a model that was scored", text) == ["1", "30"]
     assert curve_charts.told(curves(arm)).endswith(
-        "over 2 seeds, with intervals of rows and seeds. Scored was the model of epoch 1 and 30."
+        "over 2 seeds, with intervals of rows and seeds. Scored were the models of epochs 1 and 30."
     )
     later = replace(arm, training_curves=replace(curves(arm), scored=(40.0, None)))
     assert "a model that was scored" not in str(curve_charts.curve_chart(later, 0, "dev"))
