@@ -1,4 +1,4 @@
-"""A study's report as an HTML page, as Markdown and as JSON. Nothing is computed here but how it looks."""
+"""A study's report as an HTML page, as Markdown, as JSON and in pictures. Nothing is computed here but how it looks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from slick_reports.html import page_environment, style_hash, style_sheet
 from slick_reports.json_report import plain
 from slick_reports.markdown import bullets, escape, sentence, table
 from slick_sft.study_report.blocks import Cell, Finding, Section, StudyReport, Table
+from slick_sft.study_report.picture_file import picture_file
 from slick_sft.study_report.pictures import legend_sign
 
-SCHEMA = 1
+# 1: first version.
+# 2: banners; a rank correlation has its interval; the verdict at EARLY_STOP is null where nothing was filtered.
+SCHEMA = 2
 MARK = "<!-- slick study report -->"
 _WAYS = {"fell": " ▼", "rose": " ▲"}
 _FINDINGS = {Finding.AGREES: "rose", Finding.DIFFERS: "fell", Finding.OPEN: "soft"}
@@ -23,8 +26,7 @@ _FINDINGS = {Finding.AGREES: "rose", Finding.DIFFERS: "fell", Finding.OPEN: "sof
 
 def html(report: StudyReport) -> str:
     """One page that works offline, without scripts; every value is escaped, and only our style is allowed."""
-    own = files("slick_sft.study_report").joinpath("templates/study.css").read_text(encoding="utf-8")
-    css = style_sheet() + own
+    css = _css()
     environment = page_environment("slick_sft.study_report")
     environment.globals |= {"legend_sign": legend_sign, "finding_class": _FINDINGS.__getitem__}
     return environment.get_template("study.html.j2").render(
@@ -33,6 +35,16 @@ def html(report: StudyReport) -> str:
         css=Markup(css),  # noqa: S704  our own files
         css_hash=style_hash(css),
     )
+
+
+def cover(report: StudyReport) -> str:
+    """What matters most, in one SVG file that stands alone; "" where there is no picture of it."""
+    pictures = [picture for section in report.sections for picture in section.pictures if picture.cover]
+    return picture_file(pictures, _css()) if pictures else ""
+
+
+def _css() -> str:
+    return style_sheet() + files("slick_sft.study_report").joinpath("templates/study.css").read_text(encoding="utf-8")
 
 
 def markdown(report: StudyReport) -> str:
