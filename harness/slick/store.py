@@ -23,6 +23,7 @@ from typing import Any, Self
 from slick.download import cache_directory
 from slick.errors import InputError, Mistakes, RunError
 from slick.files import make_directory
+from slick.sqlite_file import MAGIC, Claim, Form, claim, code_of, connect, tells_of_damage, transaction
 
 VARIABLE = "SLICK_STORE"
 FILE = "responses.sqlite"
@@ -32,7 +33,6 @@ VERSION = 1
 # A commit takes milliseconds; who waits this long waits for something that hangs.
 PATIENCE_S = 60.0
 
-_MAGIC = b"SQLite format 3\0"
 _CACHE_KIB = 16 * 1024
 # Requests come in random order, each to a page of its own: small pages and rare checkpoints write a fourth as much.
 _PAGE_BYTES = 1024
@@ -56,6 +56,8 @@ _TABLES = (
         checksum INTEGER NOT NULL, answer BLOB NOT NULL,
         PRIMARY KEY (model, request, sample, call)) WITHOUT ROWID""",
 )
+
+_FORM = Form(APPLICATION, VERSION, _TABLES)
 
 Row = tuple[bytes, int, str]  # (request, sample, answer)
 Answers = dict[bytes, dict[int, str]]  # request → sample → answer
@@ -102,7 +104,7 @@ class Store:
         self._damage: type[InputError] | type[RunError] = RunError if create else InputError
         _check_place(self.path, create)
         with _explained(self.path, InputError, opening=True):
-            self._db = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None, cached_statements=16)
+            self._db = connect(self.path, PATIENCE_S)
         try:
             with _explained(self.path, InputError, opening=True):
                 self._claim(create)
@@ -133,7 +135,7 @@ class Store:
             if number is None:
                 return {}
             if model.key not in self._touched:
-                with self._transaction():
+                with transaction(self._db):
                     self._touch(model)
             return self._select(number, model, requests, call, before)
 
@@ -144,7 +146,7 @@ class Store:
         """
         encoded = sorted((request, sample, answer.encode("utf-8", "surrogatepass")) for request, sample, answer in rows)
         there: Answers = {}
-        with _explained(self.path, RunError), self._transaction():
+        with _explained(self.path, RunError), transaction(self._db):
             number = self._touch(model)
             made = self._record(number, call)
             added = self._db.executemany(
@@ -175,7 +177,7 @@ class Store:
     def forget(self, models: Iterable[StoredModel]) -> int:
         """Removes all responses of these models, in one transaction; returns how many. The file keeps its size."""
         removed = 0
-        with _explained(self.path, RunError, self._damage), self._transaction():
+        with _explained(self.path, RunError, self._damage), transaction(self._db):
             for model in models:
                 number = self._number(model)
                 if number is not None:
@@ -215,28 +217,20 @@ class Store:
     def _claim(self, create: bool) -> None:
         """Makes a new file a store if asked to; InputError where an old one is none, or is of another version."""
         self._db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file; an old one keeps its own
-        with self._transaction():
-            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            application, version, page = (
-                self._db.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("application_id", "user_version", "page_size")
-            )
-            if create and not tables and not application and not version:
-                for table in _TABLES:
-                    self._db.execute(table)
-                self._db.execute(f"PRAGMA application_id = {APPLICATION}")
-                self._db.execute(f"PRAGMA user_version = {VERSION}")
-            elif application != APPLICATION:
+        with transaction(self._db):
+            found, application, version = claim(self._db, _FORM, create=create)
+            (page,) = self._db.execute("PRAGMA page_size").fetchone()
+            if found is Claim.STRANGER:
                 raise InputError(
                     f"{self.path}: an SQLite file, but no response store (application id {application}, expected "
                     f"{APPLICATION}); name another file with --store or {VARIABLE}"
                 )
-            elif version != VERSION:
+            if found is Claim.OTHER_VERSION:
                 raise InputError(_other_version(self.path, version))
-            elif self.path.stat().st_size % page:
+            if found is not Claim.MADE and self.path.stat().st_size % page:
                 # SQLite sees when whole pages are missing, and takes what is missing of the last one for zeros.
                 raise InputError(_damaged(self.path, "cut off within a page", opening=True))
-            elif not {*_TABLES} <= {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master")}:
+            if found is Claim.TABLES_DIFFER:
                 raise InputError(_damaged(self.path, f"its tables are not those of version {VERSION}", opening=True))
         # Write-ahead logging: readers and the writer do not wait for each other, and a commit is one append.
         (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -248,17 +242,6 @@ class Store:
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_BYTES // page}")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise
 
     def _select(
         self, number: int, model: StoredModel, requests: Iterable[bytes], call: bytes, before: float
@@ -355,7 +338,7 @@ def _check_place(path: Path, create: bool) -> None:
             _make_place(path, elsewhere)
             return
         with path.open("rb") as file:
-            beginning = file.read(len(_MAGIC))
+            beginning = file.read(len(MAGIC))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); {elsewhere}") from error
     if not beginning and not create:
@@ -364,7 +347,7 @@ def _check_place(path: Path, create: bool) -> None:
             "in it, or name another file with --store"
         )
     # An empty file is what SQLite itself makes first, and holds nothing that could be lost.
-    if beginning and beginning != _MAGIC:
+    if beginning and beginning != MAGIC:
         raise InputError(f"{path}: no response store (it begins with {beginning!r}); {elsewhere}")
     # SQLite opens a file that it can only read, and would find out with the first answer.
     if not os.access(path, os.W_OK):
@@ -408,7 +391,7 @@ def _explained(
     try:
         yield
     except sqlite3.Error as error:
-        if _tells_of_damage(error):
+        if tells_of_damage(error):
             raise (damage or kind)(_damaged(path, str(error), opening=opening)) from error
         message = _explanation(path, error)
         if message is None:
@@ -418,18 +401,9 @@ def _explained(
         raise (damage or kind)(_damaged(path, str(error), opening=opening)) from error
 
 
-def _code(error: sqlite3.Error) -> int:
-    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)) & 0xFF
-
-
-def _tells_of_damage(error: sqlite3.Error) -> bool:
-    decoding = str(error).startswith("Could not decode to UTF-8")  # Python's own, without a code
-    return decoding or _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
 def _explanation(path: Path, error: sqlite3.Error) -> str | None:
     without = f"name another file with --store or {VARIABLE}, or go on without a store (--no-store)"
-    match _code(error):
+    match code_of(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return f"{path}: another process has held the response store for {PATIENCE_S:g} s; end it, or {without}"
         case sqlite3.SQLITE_FULL:

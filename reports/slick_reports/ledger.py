@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from slick.errors import InputError, RunError
 from slick.facts import Fact
 from slick.files import digest_of, make_directory
+from slick.sqlite_file import MAGIC, Claim, Form, claim, code_of, connect, tells_of_damage, transaction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,6 @@ VERSION = 1
 # A commit takes milliseconds; who waits this long waits for something that hangs.
 PATIENCE_S = 60.0
 
-_MAGIC = b"SQLite format 3\0"
 _TABLES = (
     "CREATE TABLE facts (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, fact TEXT NOT NULL)",
     """CREATE TABLE runs (
@@ -42,6 +42,7 @@ _TABLES = (
         run INTEGER PRIMARY KEY REFERENCES runs (id), facts BLOB NOT NULL, outcome BLOB NOT NULL,
         category BLOB NOT NULL, unknown BLOB NOT NULL, answers BLOB NOT NULL)""",
 )
+_FORM = Form(APPLICATION, VERSION, _TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Ledger:
         self.path = Path(path).expanduser().absolute()
         _check_place(self.path, create)
         with self._explained():
-            self._db = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None)
+            self._db = connect(self.path, PATIENCE_S)
         try:
             with self._explained():
                 self._claim(create)
@@ -142,7 +143,7 @@ class Ledger:
         stands for another question.
         """
         added = []
-        with self._explained(), self._transaction():
+        with self._explained(), transaction(self._db):
             known = {key: (number, fact) for number, key, fact in self._db.execute("SELECT id, key, fact FROM facts")}
             for entry in entries:
                 if not self._has(digest := entry.digest()):
@@ -191,22 +192,14 @@ class Ledger:
         return Columns(np.cumsum(facts, dtype=np.int64), outcome, category, unknown, texts)
 
     def _claim(self, create: bool) -> None:
-        with self._transaction():
-            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            application, version = (
-                self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-            )
-            if create and not tables and not application and not version:
-                for table in _TABLES:
-                    self._db.execute(table)
-                self._db.execute(f"PRAGMA application_id = {APPLICATION}")
-                self._db.execute(f"PRAGMA user_version = {VERSION}")
-            elif application != APPLICATION:
+        with transaction(self._db):
+            found, _, version = claim(self._db, _FORM, create=create)
+            if found is Claim.STRANGER:
                 raise InputError(f"{self.path}: an SQLite file, but no slick ledger; name another with --ledger")
-            elif version != VERSION:
+            if found is Claim.OTHER_VERSION:
                 mend = "upgrade slick" if version > VERSION else "begin a new one with another --ledger"
                 raise InputError(f"{self.path}: a ledger of version {version}, this slick reads {VERSION}; {mend}")
-            elif not {*_TABLES} <= {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master")}:
+            if found is Claim.TABLES_DIFFER:
                 raise InputError(self._damaged("tables are missing"))
         # Readers and the writer do not wait for each other, and a commit is one append.
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -267,26 +260,14 @@ class Ledger:
         return number
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise
-
-    @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turns errors of SQLite, and of columns that cannot be read, into ones that say what to do."""
         try:
             yield
         except sqlite3.Error as error:
-            code = int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)) & 0xFF
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith("Could not decode"):
+            if tells_of_damage(error):
                 raise InputError(self._damaged(str(error))) from error
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise RunError(f"{self.path}: another process has held the ledger for {PATIENCE_S:g} s") from error
             raise RunError(f"{self.path}: the ledger cannot be used ({error}); name another with --ledger") from error
         except (zlib.error, ValueError, KeyError, TypeError) as error:
@@ -312,10 +293,10 @@ def _check_place(path: Path, create: bool) -> None:
             make_directory(path.parent)
             return
         with path.open("rb") as file:
-            beginning = file.read(len(_MAGIC))
+            beginning = file.read(len(MAGIC))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if beginning != _MAGIC and (beginning or not create):
+    if beginning != MAGIC and (beginning or not create):
         raise InputError(f"{path}: no ledger (it begins with {beginning!r}); name another with --ledger")
     if not os.access(path, os.W_OK):
         raise InputError(f"{path}: the ledger cannot be written, which even reading it needs; copy it")
