@@ -74,7 +74,8 @@ def opened(browser: Browser) -> Iterator[Open]:
     def open_page(path: Path, *, scripts: bool = True, **settings: Any) -> Watched:
         settings = {"viewport": DESKTOP, "color_scheme": "light", "locale": "en-GB", **settings}
         context = browser.new_context(java_script_enabled=scripts, **settings)
-        context.set_default_timeout(10_000)
+        # Long, for a busy machine: it only says when to give up.
+        context.set_default_timeout(60_000)
         found.append(Watched(context, path))
         return found[-1]
 
