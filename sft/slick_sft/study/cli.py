@@ -124,7 +124,7 @@ def _report(state: State) -> None:
     from slick.files import read_json
     from slick_sft.study_report.report import write
 
-    html, markdown, document = write(state.out)
+    html, markdown, document, *_ = write(state.out)
     said = read_json(document)
     for line in (said["headline"], *said["findings"]):
         print(line)

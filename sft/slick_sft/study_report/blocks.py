@@ -40,12 +40,16 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """key: (CSS class of its colour, shape, name) of each series; shape "" is a dashed line."""
+    """key: (CSS class of its colour, shape, name) of each series; shape "" is a dashed line.
+
+    cover: in report.svg too.
+    """
 
     caption: str
     svg: Markup
     key: tuple[tuple[str, str, str], ...] = ()
     note: str = ""
+    cover: bool = False
 
 
 class Finding(StrEnum):

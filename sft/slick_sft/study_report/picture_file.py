@@ -16,6 +16,8 @@ _VIEW = re.compile(r'<svg class="picture"([^>]*) viewBox="0 0 ([\d.]+) ([\d.]+)"
 _STYLE = (
     'svg{font-family:system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;font-size:13px}'
     ".picture .caption{font-weight:600;font-size:15px}"
+    # As on the page, where a key is a list.
+    ".keyed:has(.paper)~.keyed .paper .prior{stroke-dasharray:7 3}"
 )
 
 
@@ -60,4 +62,4 @@ def _key(sign: tuple[str, str, str], x: float, y: float) -> Markup:
     # legend_sign draws in a box of 14, which takes its size from the page.
     box = 'viewBox="0 0 14 14"'
     drawn = Markup(str(legend_sign(style, shape)).replace(box, f'width="14" height="14" {box}'))  # noqa: S704  made by it
-    return element("g", drawn, label(name, _SIGN, 11.5), transform=f"translate({x:g} {y:g})")
+    return element("g", drawn, label(name, _SIGN, 11.5), class_="keyed", transform=f"translate({x:g} {y:g})")

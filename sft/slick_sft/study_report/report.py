@@ -1,4 +1,4 @@
-"""The report of a study, built from its directory and written there: report.html, report.md and report.json."""
+"""The report of a study, built from its directory and written there: report.html, .md, .json and .svg."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def build(path: Path) -> StudyReport:
 
 
 def write(path: Path, report: StudyReport | None = None) -> list[Path]:
-    """Writes the report into the study's directory; all three files, or none. Same input, same bytes.
+    """Writes the report into the study's directory; all of its files, or none. Same input, same bytes.
 
     report: what `build` made of this very study; built where it is not given.
     """
@@ -86,6 +86,8 @@ def write(path: Path, report: StudyReport | None = None) -> list[Path]:
         path / "report.md": render.markdown(report),
         path / "report.json": render.json_text(report),
     }
+    if cover := render.cover(report):
+        texts[path / "report.svg"] = cover
     for file, text in texts.items():
         with replacing(file) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")

@@ -135,7 +135,7 @@ def _picture(study: Study, mixes: dict[float, Variant], measured: Found, split: 
         lines = [Line("base model", (Dot(0, base.value if base else 0.0),), 0)]
     svg = lines_chart(f"{ID}-{split}-{group}", caption, lines, x_name="Unknown rows", x_unit=" %")
     note = f"The base model: {share_said(base)}." if base else ""
-    return Picture(caption, svg, tuple(each.key for each in lines), note)
+    return Picture(caption, svg, tuple(each.key for each in lines), note, cover=(split, group) == (TEST, KNOWN_FACTS))
 
 
 def _claims(study: Study, mixes: dict[float, Variant], measured: Found) -> list[Claim]:

@@ -143,7 +143,7 @@ def _picture(curves: dict[str, Fitted], share: float) -> Picture:
         ]
     caption = f"Training rows fitted, %, {share_name(share)} Unknown"
     svg = lines_chart(ID, caption, lines, x_name="epoch", y_low=0.0)
-    return Picture(caption, svg, tuple(line.key for line in lines))
+    return Picture(caption, svg, tuple(line.key for line in lines), cover=True)
 
 
 def _table(curves: dict[str, Fitted], share: float) -> Table:

@@ -64,16 +64,23 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_three_files_stand_in_the_studys_directory(written: Path) -> None:
-    """report.html, report.md and report.json."""
-    assert sorted(path.name for path in written.glob("report.*")) == ["report.html", "report.json", "report.md"]
+FILES = ["report.html", "report.json", "report.md", "report.svg"]
+
+
+def test_four_files_stand_in_the_studys_directory(written: Path) -> None:
+    """The page, its text, its numbers, and its two most important pictures."""
+    assert sorted(path.name for path in written.glob("report.*")) == FILES
+    captions = re.findall(r'class="caption"[^>]*>([^<]*)<', (written / "report.svg").read_text(encoding="utf-8"))
+    assert len(captions) == 2
+    assert captions[0] == "Accuracy on Known facts, %"
+    assert captions[1].startswith("Training rows fitted")
 
 
 def test_the_same_study_gives_the_same_bytes(written: Path, whole: Path, tmp_path: Path) -> None:
     """Written again, elsewhere: nothing but the study goes in."""
     other = shutil.copytree(whole, tmp_path / "other")
     write(other)
-    for name in ("report.html", "report.md", "report.json"):
+    for name in FILES:
         assert (other / name).read_bytes() == (written / name).read_bytes()
 
 
@@ -214,7 +221,7 @@ def test_a_single_variant_has_a_headline_too(made: Maker, tmp_path: Path) -> Non
 
 
 def test_nothing_is_written_for_a_damaged_study(whole: Path, tmp_path: Path) -> None:
-    """All three files, or none."""
+    """All files, or none."""
     path = shutil.copytree(whole, tmp_path / "study", ignore=shutil.ignore_patterns("report.*"))
     shutil.rmtree(path / "tuned" / "unknown-50-seed1")
     with pytest.raises(InputError, match=r"dynamics\.jsonl: cannot be read"):
