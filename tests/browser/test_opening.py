@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Open = Callable[..., Watched]
 
-COMMITTED = ("reports/examples/lab.html", "reports/studies/lab-small/report.html")
+COMMITTED = sorted(
+    path for folder in ("examples", "studies") for path in (TESTS.parent / "reports" / folder).rglob("*.html")
+)
 
 
 def test_a_page_asks_for_nothing_and_complains_of_nothing(opened: Open, made: Made) -> None:
@@ -65,9 +67,9 @@ def test_nothing_moves(opened: Open, made: Made) -> None:
     assert moving == 0
 
 
-@pytest.mark.parametrize("name", COMMITTED)
-def test_committed_reports_open_too(opened: Open, name: str) -> None:
+@pytest.mark.parametrize("path", COMMITTED, ids=[path.parent.name for path in COMMITTED])
+def test_committed_reports_open_too(opened: Open, path: Path) -> None:
     """Whatever version of the tool made them."""
-    watched = opened(TESTS.parent / name)
+    watched = opened(path)
     assert watched.asked == [watched.url]
     assert watched.page.locator("h1").is_visible()
