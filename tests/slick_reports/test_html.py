@@ -15,8 +15,9 @@ import pytest
 
 from slick.facts import Fact
 from slick.knowledge import Category
+from slick.statistics import wilson
 from slick_reports import html
-from slick_reports.numbers import Flip, Report
+from slick_reports.numbers import CategoryShare, Flip, Report, Shares
 from slick_reports.report import build_report
 from slick_reports.text import short
 from slick_reports.wording import percent, percent_interval, points, points_interval
@@ -115,7 +116,12 @@ def crowded(report: Report, arms: int, facts: int, relations: int) -> Report:
             replace(row, relation=f"{i}{worst[i % 4]}", n=i, after=row.after * arms, changes=row.changes * arms)
             for i in range(relations)
         ),
-        shares=None,
+        shares=Shares(
+            "probe",
+            4,
+            tuple(CategoryShare(str(category), 1, wilson(1, 4)) for category in Category),
+            {f"{i}{worst[i % 4]}": (1.0, 1.0, 1.0, 1.0) for i in range(relations)},
+        ),
     )
 
 
@@ -134,6 +140,7 @@ def test_a_page_stays_below_two_megabytes(lab: Lab, arms: int, facts: int, relat
     cut = re.search(r"The ([0-9,]+) largest of ([0-9,]+) relations", text)
     assert (cut is None) == (relations == 24)
     assert cut is None or cut.group(2) == f"{relations:,}"
+    assert ("Too many relations for a bar of each" in text) == (relations > 100)
 
 
 def test_links_within_the_page_lead_somewhere(page: Page) -> None:
