@@ -60,7 +60,6 @@ def _tuned(slick: Callable[..., None], name: str, unknown: float, seed: int, ste
 def test_unknown_rows_cost_known_facts(
     slick: Callable[..., None],
     work: Path,
-    reports: Path,
     write_result: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -71,9 +70,6 @@ def test_unknown_rows_cost_known_facts(
     for name, unknown in ARMS.items():
         for seed in SEEDS:
             runs.append(_tuned(slick, name, unknown, seed, TUNE.steps, TUNE.learning_rate))
-    slick("report", *runs, "--knowledge", BASE / "test", "--out", "lab.html")
-    for name in ("lab.html", "lab.md"):
-        shutil.copyfile(name, reports / "examples" / name)
     report = build_report(runs, knowledge=BASE / "test")
     arms = {arm.label: arm for arm in report.arms}
     groups = {name: arms[name].group(str(Category.HIGHLY_KNOWN)) for name in ARMS}
