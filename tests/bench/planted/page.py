@@ -126,8 +126,8 @@ def page_of(found: Result) -> str:
         "",
         "## Given what an open verdict asked for",
         "Every INCONCLUSIVE says how many facts or seeds would settle it. It was given these in one independent draw; "
-        "an arm without a drop should then PASS, one at twice the margin FAIL. In percent of the open verdicts, with "
-        "its 90 % interval (Wilson).",
+        "an arm without a drop should then PASS, one at twice the margin FAIL. "
+        f"{found['gates_followed']:,} gates a line; in percent of the open verdicts, with its 90 % interval (Wilson).",
         "",
         "| arm | margin | seeds, facts at first | open | asked for, median | settled rightly |",
         "|:--|--:|--:|--:|--:|--:|",

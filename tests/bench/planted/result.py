@@ -21,6 +21,8 @@ from .rules import RULES, Rule
 
 SCHEMA = 1
 GATES = 2_000
+# Of so many gates one is followed further, where it is open.
+FOLLOWED = 4
 # The margin of the policy that `slick gate --init` writes. The control against itself is judged at these.
 USUAL = 0.02
 MARGINS = (0.01, USUAL, 0.03)
@@ -112,7 +114,8 @@ def result(bank: Bank, gates: int = GATES) -> dict[str, Any]:
     population, cases = Population(known.subjects, known.relations), cases_of(known)
     once, often = counted(population, cases), resampled(population, cases, gates)
     size = _size(often)
-    asked = _asked(population, cases, gates)
+    first = max(gates // FOLLOWED, 1)
+    asked = _asked(population, cases, first)
     return {
         "what": (
             "fine-tunings of the lab's organism on datasets with 0 to 100 % Unknown rows, judged on the Known test "
@@ -122,6 +125,7 @@ def result(bank: Bank, gates: int = GATES) -> dict[str, Any]:
         "schema": SCHEMA,
         "bank": _bank(bank, known, population),
         "gates": gates,
+        "gates_followed": first,
         "usual_margin": USUAL,
         "arms": [_arm(known, population, case) for case in cases],
         "rules": {rule.name: _rule(rule, once, often) for rule in RULES},
