@@ -170,18 +170,22 @@ def test_the_plan_trains_nothing(wish: Callable[..., Wish]) -> None:
     assert any(text.startswith("Warning: the policy asks for less") for text in said)
 
 
-def test_a_failed_job_is_never_a_verdict(wish: Callable[..., Wish], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_job_is_never_a_verdict(
+    wish: Callable[..., Wish], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A crash while training is a RunError, exit 4; what was done stays and repeating goes on."""
 
     def crash(*_: object) -> Any:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(work, "_tune", crash)
-    with pytest.raises(RunError, match=r"no verdict: a job failed(.|\n)*out of memory") as caught:
-        run(wish())
+    with monkeypatch.context() as broken:
+        broken.setattr(work, "_tune", crash)
+        with pytest.raises(RunError, match=r"no verdict: a job failed(.|\n)*out of memory") as caught:
+            run(wish())
     assert caught.value.exit_code == 4
-    monkeypatch.undo()
     assert run(wish())[0].outcome
+    # Looks are counted below the test's own directory.
+    assert Path(".slick/looks.json").resolve().is_relative_to(tmp_path)
 
 
 def test_an_old_verdict_goes_as_soon_as_another_is_sought(wish: Callable[..., Wish]) -> None:
