@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slick.errors import InputError
 from slick.facts import Fact
-from slick.knowledge import CATEGORIES, Category
+from slick.knowledge import CATEGORIES, Category, Knowledge
 from slick.matching import Matching, is_right
 from slick.paired import LEDGER_RUNS, Ledger, Paired, paired
 from slick.verdict import Verdict, judge_all
 from slick_reports.inputs import Answered, Scored
 from slick_sft.gate.arms import Pair, bases_known, other_bases, told
+from slick_sft.gate.floor import fallen, nothing_to_lose, opened
 from slick_sft.gate.policy import ALL, BASE, GROUPS, Policy, gated_groups, knows
 from slick_sft.gate.report import GateReport, Group, LostFact, Side, run_record
 
@@ -38,6 +39,7 @@ class Sheet:
     facts: tuple[Fact, ...]
     categories: tuple[Category | None, ...]
     priors: Scores
+    base: Scores
     right: Arms
     abstained: Arms
     answers: tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]
@@ -63,6 +65,7 @@ class Sheet:
             tuple(first[id].fact for id in ids),
             tuple(known.get(id) for id in ids),
             np.array([np.nan if first[id].prior is None else float(bool(first[id].prior)) for id in ids]),
+            _base(pair, ids),
             _arms(right, len(ids)),
             _arms(abstained, len(ids)),
             (answers[0], answers[1]),
@@ -102,6 +105,18 @@ class Sheet:
 def _arms(runs: Sequence[Sequence[Sequence[bool]]], facts: int) -> Arms:
     first, second, third = (np.array(arm, dtype=float).reshape(len(arm), facts) for arm in runs)
     return first, second, third
+
+
+def _base(pair: Pair, ids: Sequence[str]) -> Scores:
+    probed = {k.fact.id: k for k in pair.knowledge.knowledge} if pair.knowledge else {}
+    return np.array([_share(k) if (k := probed.get(id)) else np.nan for id in ids], dtype=float)
+
+
+def _share(known: Knowledge) -> float:
+    """Fresh exemplar sets did not choose the category, so that their share is the fairer one."""
+    if known.before_total:
+        return known.before_right / known.before_total
+    return known.greedy_right / known.greedy_total
 
 
 def clusters_of(facts: Sequence[Fact], fields: Sequence[str]) -> list[Hashable] | None:
@@ -144,10 +159,27 @@ def decide(
         for name, (group, measure, margin) in gated.items()
     }
     judgement = judge_all(found, level=policy.level, looks=policy.looks)
+    reasons = {
+        name: nothing_to_lose(
+            sheet,
+            measures[measure][1],
+            sheet.mask(group),
+            policy.clusters,
+            margin=margin,
+            level=judgement.interval_level,
+            made_up=measure == MADE_UP,
+        )
+        for name, (group, measure, margin) in gated.items()
+        if (of := found[name][0]) is not None and of.defined
+    }
+    judgement = opened(judgement, reasons)
     verdicts = {verdict.name: verdict for verdict in judgement.verdicts}
     others = [group for group in GROUPS if group not in policy.margins and sheet.mask(group).any()]
     groups = [
-        _group(sheet, name, group, measures[measure], found[name][0], verdicts[name])
+        replace(
+            _group(sheet, name, group, measures[measure], found[name][0], verdicts[name], known=measure == ALL),
+            nothing_to_lose=reasons.get(name, ""),
+        )
         for name, (group, measure, _) in gated.items()
     ] + [
         _group(
@@ -171,7 +203,11 @@ def decide(
         facts=len(sheet.facts),
         lost=tuple(_lost(sheet, policy)),
         mismatches=tuple(map(told, pair.mismatches)),
-        notes=(*notes, *_notes(pair, sheet, excluded, fixed=fixed)),
+        notes=(
+            *notes,
+            *_notes(pair, sheet, excluded, fixed=fixed),
+            *([] if pair.control.untrained else fallen(groups)),
+        ),
         dataset=dict(dataset) if dataset else None,
         excluded=tuple(sorted(excluded)),
     )
@@ -215,10 +251,11 @@ def _group(
     scores: Arms,
     found: Paired | None,
     verdict: Verdict | None,
+    *,
+    known: bool = True,
 ) -> Group:
+    """known: whether the group is judged by what the untuned model's probe counts too."""
     mask = sheet.mask(group)
-    priors = sheet.priors[mask]
-    priors = priors[~np.isnan(priors)]
     assert found is not None
     return Group(
         name=name,
@@ -226,10 +263,17 @@ def _group(
         n=int(mask.sum()),
         candidate=Side(float(scores[0][:, mask].mean()), float(sheet.abstained[0][:, mask].mean())),
         control=Side(float(scores[1][:, mask].mean()), float(sheet.abstained[1][:, mask].mean())),
-        prior=float(priors.mean()) if priors.size else None,
+        prior=_mean(sheet.priors[mask]),
+        base=_mean(sheet.base[mask]) if known else None,
         paired=found,
         verdict=verdict,
     )
+
+
+def _mean(values: Scores) -> float | None:
+    """Of what is known; None for nothing."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if there.size else None
 
 
 def _lost(sheet: Sheet, policy: Policy) -> list[LostFact]:

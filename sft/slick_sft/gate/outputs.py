@@ -23,7 +23,7 @@ VERDICT = ("gate.json", "gate.md", "gate.xml")
 SUMMARY_BYTES = 1 << 20
 COMMENT_BYTES = 65_000
 # The columns of the terminal's two tables.
-_JUDGED = ("n", "control", "candidate", "difference", "margin", "verdict")
+_JUDGED = ("n", "base", "control", "candidate", "difference", "margin", "verdict")
 _BESIDE = ("prior", "abstained", "lost", "gained")
 _LOST = 20
 _LOST_TERMINAL = 5

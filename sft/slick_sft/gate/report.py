@@ -34,7 +34,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group of facts. verdict: None where it is not gated. prior: accuracy of each relation's commonest answer."""
+    """A group of facts. verdict: None where it is not gated. prior: accuracy of each relation's commonest answer.
+
+    base: the untuned model's accuracy by its probe, where that is known. nothing_to_lose: why a loss of the control's
+    could not be seen, where that is so; the group is then never passed.
+    """
 
     name: str
     group: str
@@ -44,6 +48,8 @@ class Group:
     prior: float | None
     paired: Paired
     verdict: Verdict | None = None
+    base: float | None = None
+    nothing_to_lose: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -54,6 +60,8 @@ class Group:
             "candidate": self.candidate.as_dict(),
             "control": self.control.as_dict(),
             "answer_prior": self.prior,
+            "base": self.base,
+            "nothing_to_lose": self.nothing_to_lose or None,
             "paired": self.paired.as_dict(),
             "verdict": self.verdict.as_dict() if self.verdict else None,
         }
@@ -111,7 +119,10 @@ class GateReport:
 
     @property
     def exit_code(self) -> int:
-        return exit_code(self.judgement, self.policy.inconclusive)
+        code = exit_code(self.judgement, self.policy.inconclusive)
+        # Where the control knows nothing, nothing was measured, whatever the policy makes of open verdicts.
+        blind = code == EXIT_PASS and any(group.nothing_to_lose for group in self.gated)
+        return Outcome.INCONCLUSIVE.exit_code if blind else code
 
     @property
     def sentence(self) -> str:
@@ -123,7 +134,8 @@ class GateReport:
             return f"{told} The policy takes an open verdict for a failure."
         if self.exit_code == EXIT_PASS:
             return f"{told} The policy lets an open verdict pass; that shows nothing."
-        return f"{told} The policy would let an open verdict pass, but an interval is undefined: nothing was judged."
+        why = "the control knows nothing" if any(g.nothing_to_lose for g in self.gated) else "an interval is undefined"
+        return f"{told} The policy would let an open verdict pass, but {why}: nothing was judged."
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON document. Fractions stay fractions; what is undefined is null."""
@@ -185,6 +197,7 @@ HEADER = (
     "facts",
     "n",
     "prior",
+    "base",
     "control",
     "candidate",
     "difference",
@@ -205,6 +218,7 @@ def cells(group: Group, level: float) -> tuple[str, ...]:
         group.name,
         f"{group.n:,}",
         wording.percent(group.prior),
+        wording.percent(group.base),
         wording.percent(group.control.share),
         wording.percent(group.candidate.share),
         wording.estimate_points(estimate),

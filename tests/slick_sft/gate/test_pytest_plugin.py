@@ -20,7 +20,9 @@ def test_a_kept_model_passes_and_a_lost_one_fails_with_the_table(runs: Any) -> N
     """The message is the gate's: the sentence, then a line a group."""
     control = runs.arm("control", [0.9, 0.9, 0.9])
     assert assert_keeps_knowledge(runs.arm("same", [0.9, 0.9, 0.9]), control, policy=RULE).exit_code == 0
-    with pytest.raises(AssertionError, match=r"^FAIL: Known: (.|\n)*\nfacts +n +prior +control(.|\n)*\nKnown +300"):
+    with pytest.raises(
+        AssertionError, match=r"^FAIL: Known: (.|\n)*\nfacts +n +prior +base +control(.|\n)*\nKnown +300"
+    ):
         assert_keeps_knowledge(runs.arm("bad", [0.5, 0.5, 0.5]), control, policy=RULE)
 
 
