@@ -12,8 +12,9 @@ from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES
 from slick.prompts import DEFAULT_FORM
-from slick_sft.lint.examine import Examined, question_key
+from slick_sft.lint.examine import Examined
 from slick_sft.lint.findings import is_unknown
+from slick_sft.lint.leaks import HeldOut
 from slick_sft.lint.report import Report
 from slick_sft.lint.short_facts import Reason
 from slick_sft.lint.training import form_of, learns, training_rows
@@ -103,12 +104,10 @@ def dataset_of(report: Report, held_out: Sequence[Fact], form: str = "") -> Data
 
 
 def leaked(rows: Sequence[Examined], held_out: Sequence[Fact]) -> frozenset[str]:
-    """The held-out facts whose question a row asks, alone or as a line of more."""
-    asked: set[str] = set()
-    for row in rows:
-        if row.reason is not Reason.SILENT:
-            asked |= row.keys
-    return frozenset(fact.id for fact in held_out if question_key(fact.question) in asked)
+    """The held-out facts whose question a row that is trained on asks, alone or within more."""
+    questions = HeldOut(held_out)
+    trained = (row for row in rows if row.reason is not Reason.SILENT)
+    return frozenset(fact.id for row in trained for fact in questions.asked_in(row.said))
 
 
 def lines(rows: Rows) -> str:

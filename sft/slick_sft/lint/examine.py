@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from slick.errors import InputError, Mistakes
@@ -19,6 +20,7 @@ from slick_sft.lint.relations import mine
 from slick_sft.lint.shapes import Exchange, exchanges
 from slick_sft.lint.short_facts import Reason, ShortFact, question_of, short_facts
 from slick_sft.lint.sources import Row, Source
+from slick_sft.lint.turns import ASSISTANT, USER
 
 # The relation of questions of which there are too few alike; a name that no template can have.
 MIXED = "(mixed)"
@@ -53,12 +55,13 @@ class Examined:
         return self.source.where(self.row) + (f" turn {self.turn}" if self.turn else "")
 
     @property
-    def keys(self) -> set[str]:
-        """What it asks, as `question_key` has it: all of it and each line; of a text without turns, its lines."""
-        texts = (self.exchange.user, self.asked, *self.exchange.user.splitlines())
-        if not self.exchange.user and isinstance(self.exchange.completion, str):
-            texts = (self.asked, *self.exchange.completion.splitlines())
-        return {question_key(text) for text in texts if text.strip()}
+    def said(self) -> list[str]:
+        """What the user says before the answer, the last first; of a text without turns, all of it."""
+        completion = self.exchange.completion
+        if not self.exchange.user and isinstance(completion, str):
+            return [completion]
+        before = takewhile(lambda said: said[0] != ASSISTANT, reversed(self.exchange.earlier))
+        return [self.exchange.user, *(text for role, text in before if role == USER)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from slick.facts import Fact
 from slick.knowledge import Category, Knowledge
 from slick.matching import normalize
 from slick_sft.lint.examine import MIXED, Examined, question_key, subject_key
+from slick_sft.lint.leaks import HeldOut
 from slick_sft.lint.short_facts import Reason
 
 
@@ -168,15 +169,15 @@ def _conflicts(rows: Sequence[Examined]) -> Iterable[Finding]:
 
 
 def _leaks(rows: Sequence[Examined], held_out: Sequence[Fact]) -> Iterable[Finding]:
-    questions = {question_key(fact.question): fact for fact in held_out}
+    questions = HeldOut(held_out)
     subjects = {subject_key(fact.subject): fact for fact in held_out if fact.subject.strip()}
     for i, row in enumerate(rows):
         if row.reason is Reason.SILENT:
             continue
         # Also rows that are not probed.
-        leaked = next((questions[key] for key in sorted(row.keys) if key in questions), None)
-        if leaked is not None:
-            yield Finding(LEAK, i, f"asks the held-out question {quoted(leaked.question)}")
+        if leaked := questions.asked_in(row.said):
+            more = f" and {len(leaked) - 1} more" if len(leaked) > 1 else ""
+            yield Finding(LEAK, i, f"asks the held-out question {quoted(leaked[0].question)}{more}")
         elif row.fact and (fact := subjects.get(row.fact.subject)) is not None:
             yield Finding(
                 LEAKED_SUBJECT, i, f"is about {quoted(fact.subject)}, as the held-out {quoted(fact.question)}"
