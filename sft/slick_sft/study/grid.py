@@ -27,6 +27,8 @@ SPLITS = ("train", "dev", "test", "ood")
 # The training rows are watched anyway.
 WATCHED = ("dev", "test", "ood")
 METHODS = ("full", "lora")
+# For `watch_rows`: what adds a tenth to the training at most.
+TENTH = "tenth"
 
 # The paper's: rate, batch size, and the epochs until CONVERGENCE.
 _TRAINING: Mapping[str, Any] = {"method": "full", "epochs": 50.0, "batch_size": 128, "settings": {}}
@@ -109,8 +111,8 @@ class Grid:
 
     recipes: by their names. trainings: by version. size: rows of a set; None for the paper's rule. limits: split → a
     seeded draw of so many of its facts. watch_rows: of each watched set, so many at most; 0 for all, None for what
-    adds a tenth to the training. same: names that the grid asks for, and the variant that is the same and trained in
-    their place.
+    adds a tenth to the training at most. same: names that the grid asks for, and the variant that is the same and
+    trained in their place.
     """
 
     variants: tuple[Variant, ...]
@@ -119,7 +121,7 @@ class Grid:
     size: int | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
     watch: tuple[str, ...] = WATCHED
-    watch_rows: int | None = None
+    watch_rows: int | None = 0
     form: str = DEFAULT_FORM
     conversational: bool = False
     ptrue: bool = True
@@ -328,8 +330,14 @@ def _watch(found: Any, mistakes: Mistakes) -> tuple[str, ...]:
 
 
 def _watch_rows(found: Any, mistakes: Mistakes) -> int | None:
-    """ "all" is 0, as `slick tune` has it."""
-    return 0 if found == "all" else _whole(found, "watch_rows", mistakes)
+    """As `slick tune` has it: 0 for all, None for what a tenth buys. All, too, where the grid says nothing: a study is
+    there to measure."""
+    if found is None or found == "all":
+        return 0
+    if found == TENTH:
+        return None
+    rows = _taken(found, whole_from(1), "watch_rows", mistakes, f", all, or {TENTH}")
+    return rows or 0
 
 
 def _form(found: Any, mistakes: Mistakes) -> str:
@@ -357,12 +365,12 @@ def _mapping(found: Mapping[str, Any], name: str, mistakes: Mistakes) -> Mapping
     return {}
 
 
-def _taken(value: Any, read: Callable[[object], _T], where: str, mistakes: Mistakes) -> _T | None:
-    """What a value is read as; None, and a mistake more, where it does not fit."""
+def _taken(value: Any, read: Callable[[object], _T], where: str, mistakes: Mistakes, more: str = "") -> _T | None:
+    """What a value is read as; None, and a mistake more, where it does not fit. more: what else was expected."""
     try:
         return read(value)
     except MisfitError as wrong:
-        mistakes.add(f"{where} = {value!r}: expected {wrong}")
+        mistakes.add(f"{where} = {value!r}: expected {wrong}{more}")
         return None
 
 

@@ -13,6 +13,7 @@ from slick.provenance import library_versions, same_model
 from slick.runs import differences
 from slick.training import TRAINING
 from slick_sft.study.conditions import Conditions
+from slick_sft.study.grid import TENTH
 from slick_sft.study.jobs import (
     BASE,
     CONVERGENCE,
@@ -34,6 +35,7 @@ from slick_sft.study.jobs import (
 SCHEMA = 1
 STUDY = "study.json"
 LOCK = "study.lock"
+_AS_BEGUN = f", or go on as it was begun, with `watch_rows: {TENTH}` in the grid"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -90,7 +92,9 @@ class State:
             shown |= {place: _told(place, differing) for place, differing in other_sets(setup).items()}
         with Mistakes(
             f"{self.out}: holds outcomes of other settings; choose another --out, or remove them"
-            + (f" and the {followed} that rest on them:" if followed else ":"),
+            + (f" and the {followed} that rest on them" if followed else "")
+            + (_AS_BEGUN if any(_watched_a_tenth(job, settings) for job, settings in found) else "")
+            + ":",
             limit=8,
         ) as mistakes:
             # Outcomes that nothing is known of may rest on nothing else that is shown.
@@ -147,6 +151,11 @@ class State:
 
     def _write(self) -> None:
         write_json(self.out / STUDY, self._document)
+
+
+def _watched_a_tenth(job: Job, there: Mapping[str, Any]) -> bool:
+    """As arms did, where the grid says nothing, before a study asked all; now this one would ask other rows."""
+    return "watch_rows" in there and there["watch_rows"] is None and job.settings.get("watch_rows") is not None
 
 
 def _differing(job: Job, there: Mapping[str, Any]) -> str:

@@ -74,7 +74,7 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_names() -> None:
         "facts.train = 0: expected a whole number of at least 1",
         "facts.tset: unknown; expected train, dev, test, ood; did you mean 'test'?",
         "watch: lacks dev, which decides EARLY_STOP",
-        "watch_rows = 'some'",
+        "watch_rows = 'some': expected a whole number of at least 1, all, or tenth",
         "form = 'no question'",
         "ptrue = 'maybe': expected true or false",
         "versions.lora.method = 'lra': expected full or lora; did you mean 'lora'?",
@@ -191,6 +191,13 @@ def test_recipes_may_be_written_out() -> None:
         parse_grid("variants: [{name: mine, unknown: 0.5}, {name: mine, unknown: 0.6}]", "x.yaml")
     with pytest.raises(InputError, match="'a/b' cannot name a directory"):
         parse_grid("variants: [{name: a/b, unknown: 0.5}]", "x.yaml")
+
+
+@pytest.mark.parametrize(("given", "rows"), [("", 0), ("all", 0), ("tenth", None), ("40", 40)])
+def test_a_study_watches_all_rows_unless_told_otherwise(given: str, rows: int | None) -> None:
+    """A grid that says nothing asks every fact of dev, by which EARLY_STOP is chosen."""
+    assert parse_grid(f"variants: [natural]\nwatch_rows: {given}", "x.yaml").watch_rows == rows
+    assert parse_grid("variants: [natural]", "x.yaml").watch_rows == read_grid("paper").watch_rows == 0
 
 
 def test_equal_recipes_are_trained_once() -> None:

@@ -217,6 +217,22 @@ def test_outcomes_of_other_settings_are_refused(
     assert tables(tmp_path / "out") == tables(finished)
 
 
+def test_a_study_that_watched_what_a_tenth_buys_goes_on_so_or_not_at_all(
+    tmp_path: Path, finished: Path, wish: Make
+) -> None:
+    """As one does that was begun before all rows were the usual: the error says what the grid has to say."""
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    silent, told = (parse_grid(GRID.replace("watch_rows: all", of), "x") for of in ("", "watch_rows: tenth"))
+    setup, jobs = _asked(wish(out, grid=told))
+    begun = {job.name: {"settings": job.settings} for job in jobs}
+    (out / "study.json").write_text(json.dumps({**read(out), "jobs": begun}))
+    for begin in (run_study, plan_study):
+        with pytest.raises(InputError, match=r"that rest on them, or go on as it was begun, with `watch_rows: tenth` in the"):
+            begin(wish(out, grid=silent), forbidden, 1, 1)
+    State.read(out).check(setup, jobs)
+
+
 def test_arms_of_two_devices_do_not_mix(tmp_path: Path, finished: Path, wish: Make, inline: Any) -> None:
     """Gone on with where there is a GPU and none was: refused, and nothing is written; --device cpu goes on."""
     out = tmp_path / "out"
