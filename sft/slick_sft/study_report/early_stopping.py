@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from slick.verdict import Judgement, Outcome, judge_all
 from slick_reports import wording
+from slick_sft.dynamics import DEV
 from slick_sft.study.jobs import EARLY_STOP
+from slick_sft.study_report import fitted
 from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import Cell, Claim, Finding, Section, Table, listed, missing, percent, points, row
 from slick_sft.study_report.data import TEST, Study, Variant, share_name
@@ -97,7 +99,8 @@ def _epochs_told(study: Study, trained: Pairs) -> tuple[str, str]:
     winners = [f"{name} {_epochs(v)}" for name, v in {v.name: v for pair in trained.values() for v in pair}.items()]
     base, arms = _base_won(study), sum(len(variant.arms) for variant in study.variants.values())
     return (
-        "EARLY_STOP is the epoch of the best dev accuracy, the untuned base model (epoch 0) among the candidates. "
+        f"EARLY_STOP is the epoch of the best accuracy on the n = {fitted.watched(study, DEV)} dev facts that were "
+        "measured after each, the untuned base model (epoch 0) among the candidates. "
         + (
             f"Epoch 0 won in {base} of {arms} runs of this study: there, no tuning at all was best on dev."
             if base

@@ -10,6 +10,8 @@ from slick.files import mapping_of, read_json
 from slick.knowledge import CATEGORIES, KNOWN, Estimator, Knowledge
 from slick.training import TRAINING
 from slick_reports import wording
+from slick_sft.dynamics import DEV
+from slick_sft.study_report import fitted
 from slick_sft.study_report.blocks import Section, Table, listed, row
 from slick_sft.study_report.data import TEST, Arm, Study
 
@@ -122,6 +124,9 @@ def _choices_table(study: Study, records: Sequence[Read]) -> Table:
         ("other settings of the trainer", "not stated", by_version(_others)),
         ("rows of a step", "128", by_version(lambda r: r.get("batch_size"))),
         ("epochs", "50", by_version(lambda r: r.get("epochs"))),
+        ("CONVERGENCE", "epoch 50, all rows fitted", fitted.converged(study)),
+        ("EARLY_STOP", "the epoch of the best dev accuracy", _early_stop(study)),
+        ("rows measured after an epoch", "all of dev", fitted.all_watched(study)),
         ("dropout", "0.05", _dropout(records)),
         ("loss", "mask not stated", "the answer's tokens and the end alone, not the question's"),
         ("rows |D|", "6,142: over relations the smallest category", _size(study)),
@@ -135,6 +140,10 @@ def _choices_table(study: Study, records: Sequence[Read]) -> Table:
 
 
 _RIGHT = "exact match of the first line, stripped; at most 32 new tokens"
+
+
+def _early_stop(study: Study) -> str:
+    return f"the same, on n = {fitted.watched(study, DEV)} dev facts, with the untuned base model among the candidates"
 
 
 def _joined(before: str | None, told: str) -> str:

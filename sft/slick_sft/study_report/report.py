@@ -123,6 +123,7 @@ def findings(sections: Sequence[Section]) -> tuple[str, ...]:
         found.append(
             f"Of {len(claims)} claims, {agree} agree with what is found here, {differ} differ, {rest} are open."
         )
+    found += [s.data["unfinished"] for s in sections if s.id == every.ID and s.data.get("unfinished")]
     for claim in (claim for claim in claims if claim.finding is Finding.DIFFERS):
         told = "Not as expected" if claim.ours else "Differs from the paper"
         found.append(f"{told}: {claim.claim} {'' if claim.ours else f'There: {claim.paper}. '}Here: {claim.here}.")
