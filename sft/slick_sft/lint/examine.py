@@ -14,11 +14,12 @@ from slick.errors import InputError, Mistakes
 from slick.facts import Fact, by_relation, sample_facts
 from slick.matching import normalize
 from slick.rows import nearest, shown
+from slick_sft.lint.asked import around_questions, question_of
 from slick_sft.lint.edits import WEIGHT
 from slick_sft.lint.reading import read_source
 from slick_sft.lint.relations import mine
 from slick_sft.lint.shapes import Exchange, exchanges
-from slick_sft.lint.short_facts import Reason, ShortFact, question_of, short_facts
+from slick_sft.lint.short_facts import Reason, ShortFact, short_fact
 from slick_sft.lint.sources import Row, Source
 from slick_sft.lint.turns import ASSISTANT, USER
 
@@ -104,12 +105,10 @@ def _check_column(name: str, rows: Sequence[tuple[Source, Row, Exchange]]) -> No
 
 
 def _examined(rows: Sequence[tuple[Source, Row, Exchange]], relation_column: str) -> list[Examined]:
-    stated = [
-        Reason.SILENT if _is_silent(row) else item
-        for item, (_, row, _) in zip(short_facts(exchange for _, _, exchange in rows), rows, strict=True)
-    ]
+    around = around_questions(exchange.user for _, _, exchange in rows)
+    stated = [Reason.SILENT if _is_silent(row) else short_fact(exchange, around) for _, row, exchange in rows]
     asked = [
-        item.question if isinstance(item, ShortFact) else question_of(exchange.user) or ""
+        item.question if isinstance(item, ShortFact) else question_of(exchange.user, around) or ""
         for item, (_, _, exchange) in zip(stated, rows, strict=True)
     ]
     mined = iter(mine([item.question for item in stated if isinstance(item, ShortFact)]))

@@ -1,9 +1,7 @@
 """Which exchanges state a short fact that a model can be probed for, and why the others do not.
 
 An exchange does when what the user says is a short question and the answer is short:
-- the question stands alone: on one line, of at most 200 characters, with a question mark at its end or an asking word
-  at its beginning. Lines around it that many rows have alike ("Answer the following question.", "A:") are taken off,
-  so that a model is probed by the question itself, whatever the form of the dataset;
+- the question stands alone, when what the dataset puts around all of them is taken off (`slick_sft.lint.asked`);
 - it needs nothing else: no input beside it; behind earlier turns it names what it asks of, refers to nothing that was
   said, and its answer was not said before;
 - the answer is one line of at most ten words and 100 characters, and no sentence;
@@ -15,31 +13,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from slick.matching import is_abstention, normalize
+from slick_sft.lint.asked import Around, around_questions, names_something, question_of, refers
 from slick_sft.lint.shapes import Exchange
 from slick_sft.lint.turns import ASSISTANT
 
-QUESTION_CHARACTERS = 200
 ANSWER_CHARACTERS = 100
 ANSWER_WORDS = 10
-# A line that so many rows have, with different lines beside it, is no part of a question.
-_ALIKE = 3
 
-_ASKING = re.compile(
-    r"(?:(?:in|on|at|from|to|for|by|of|with|under|during)\s+)?(?:who|whom|whose|what|which|when|where|how)\b"
-    r"|(?:please\s+)?(?:name|identify|tell me|give the name|state)\b",
-    re.IGNORECASE,
-)
-_LABEL = re.compile(r"^(?:###\s*)?(?:q|question|a|answer|instruction|input|response)\s*:\s*", re.IGNORECASE)
-# Words that speak of what was said before; in capitals they are names.
-_REFERS = re.compile(
-    r"\b(?:he|she|it|they|him|her|them|his|hers|its|their|theirs|this|that|these|those|there|then|such|same|else|also"
-    r"|other|others|another|former|latter|above|previous|aforementioned)\b"
-)
 _ABOUT = re.compile(r"(?:and\s+|but\s+)?(?:what|how)\s+about\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"[.!?]\s+\S")
 _VERB = re.compile(r"\s(?:is|are|was|were|has|have|had|does|did|can|could|will|would|should|may|might|must)\s")
@@ -73,27 +58,15 @@ class ShortFact:
 def short_facts(exchanges: Iterable[Exchange]) -> list[ShortFact | Reason]:
     """For each exchange the short fact that it states, or why it states none."""
     rows = list(exchanges)
-    alike = lines_alike(exchange.user for exchange in rows)
-    return [_short_fact(exchange, alike) for exchange in rows]
+    around = around_questions(exchange.user for exchange in rows)
+    return [short_fact(exchange, around) for exchange in rows]
 
 
-def lines_alike(users: Iterable[str]) -> set[str]:
-    """The lines that stand beside several different ones: what a dataset puts around its questions."""
-    beside: dict[str, set[str]] = {}
-    for user in set(users):
-        lines = [line.strip() for line in user.splitlines() if line.strip()]
-        if len(lines) > 1:
-            for line in lines:
-                others = beside.setdefault(line, set())
-                if len(others) < _ALIKE:
-                    others.add(user)
-    return {line for line, others in beside.items() if len(others) >= _ALIKE}
-
-
-def _short_fact(exchange: Exchange, alike: Collection[str]) -> ShortFact | Reason:
+def short_fact(exchange: Exchange, around: Around) -> ShortFact | Reason:
+    """The short fact that an exchange states, or why it states none. around: as its dataset has it."""
     if not exchange.answers or not exchange.answer:
         return Reason.NO_ANSWER
-    question = question_of(exchange.user, alike)
+    question = question_of(exchange.user, around)
     if question is None:
         return Reason.NO_QUESTION
     if question == "" or (exchange.context and not stands_alone(question, exchange)):
@@ -107,39 +80,17 @@ def _short_fact(exchange: Exchange, alike: Collection[str]) -> ShortFact | Reaso
     return ShortFact(question, _written(exchange.answers))
 
 
-def question_of(user: str, alike: Collection[str] = ()) -> str | None:
-    """The short question in what a user says; None where there is none, "" where it has something else beside it."""
-    lines = [line for raw in user.splitlines() if (line := raw.strip())]
-    questions = [bare for line in lines if (bare := _LABEL.sub("", line)) and is_question(bare) and line not in alike]
-    if len(questions) != 1:
-        return None
-    others = [line for line in lines if _LABEL.sub("", line) != questions[0]]
-    return "" if any(line not in alike and _LABEL.sub("", line) for line in others) else questions[0]
-
-
 def stands_alone(question: str, exchange: Exchange) -> bool:
     """Whether a question behind other turns can be asked without them.
 
     It names something, refers to nothing, and nothing that was said at length or by the user holds its answer: an
     answer that is read off is no fact of the model's.
     """
-    if exchange.between or _ABOUT.match(question) or _REFERS.search(question) or not _names(question):
+    if exchange.between or _ABOUT.match(question) or refers(question) or not names_something(question):
         return False
     told = [text for role, text in exchange.earlier if role != ASSISTANT or not is_short(text)]
     keys = [key for answer in exchange.answers if (key := normalize(answer))]
     return not any(f" {key} " in f" {normalize(text)} " for text in told for key in keys)
-
-
-def _names(question: str) -> bool:
-    """Whether a word behind the first is written as a name or a number is."""
-    return any(word[0].isupper() or word[0].isdigit() for word in re.findall(r"\w+", question)[1:] if word != "I")
-
-
-def is_question(line: str) -> bool:
-    """Whether a line is a short question."""
-    if len(line) > QUESTION_CHARACTERS:
-        return False
-    return line.rstrip("\"'”»)").endswith(("?", "？", "؟")) or bool(_ASKING.match(line))
 
 
 def is_short(answer: str) -> bool:

@@ -8,10 +8,7 @@ from slick_sft.lint.shapes import read_exchange, read_exchanges
 from slick_sft.lint.short_facts import (
     Reason,
     ShortFact,
-    is_question,
     is_short,
-    lines_alike,
-    question_of,
     reasons_counted,
     short_facts,
 )
@@ -118,29 +115,8 @@ def test_what_stands_between_question_and_answer_may_hold_it() -> None:
     assert short_facts(read_exchanges({"messages": messages})) == [Reason.CONTEXT]
 
 
-@pytest.mark.parametrize(
-    ("line", "asks"),
-    [
-        ("Where was Bo born", True),
-        ("In which city was Bo born", True),
-        ("Name the capital of Peru.", True),
-        ("Bo was born where?", True),
-        ("哪里？", True),
-        ("Whereas Bo was born.", False),
-        ("Translate this.", False),
-        ("", False),
-    ],
-)
-def test_what_a_question_looks_like(line: str, asks: bool) -> None:
-    """A question mark at its end, or an asking word at its beginning."""
-    assert is_question(line) is asks
-
-
 def test_the_parts_by_themselves() -> None:
-    """Used by what finds leaks as well."""
-    assert question_of("Where?") == "Where?"
-    assert question_of("nothing") is None
-    assert lines_alike(["a\nb", "a\nc", "a\nd", "e\nf"]) == {"a"}
+    """What is no answer at all, and how reasons are counted."""
     assert not is_short(" ")
     assert reasons_counted([Reason.FREE, Reason.LIMIT, Reason.FREE, ShortFact("q", ("a",))]) == {
         Reason.FREE: 2,
