@@ -28,8 +28,8 @@ def explained_share(
 
     best, partial, worst: runs × facts, 0 or 1, the same facts. Fieller's interval (1954), which takes into account that
     both differences rest on the same facts and on the same runs of `best`; it is undefined where the whole advantage
-    may be 0, since any share could then be true, and for facts of one cluster alone. None for fewer than 2 facts, and
-    for an advantage of exactly 0.
+    is below 0, or may be 0, since there is then nothing to have a share of, or any share could be true, and for facts
+    of one cluster alone. None for fewer than 2 facts, and for an advantage of exactly 0.
     """
     n = best.shape[1]
     if not n == partial.shape[1] == worst.shape[1]:
@@ -46,7 +46,8 @@ def explained_share(
     a = bottom**2 - t**2 * v[1][1]
     b = top * bottom - t**2 * v[0][1]
     c = top**2 - t**2 * v[0][0]
-    if a <= 0 or groups < 2:
+    # Fieller's `a` is above 0 as well where `bottom` lies clearly below 0, which is no advantage.
+    if bottom <= 0 or a <= 0 or groups < 2:
         return Estimate(share, None, n, "Fieller")
     root = math.sqrt(max(b * b - a * c, 0.0))
     return Estimate(share, Interval((b - root) / a, (b + root) / a, level), n, "Fieller")

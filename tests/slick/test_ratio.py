@@ -56,6 +56,15 @@ def test_an_advantage_that_may_be_0_has_no_share() -> None:
     assert found.interval is None
 
 
+def test_a_disadvantage_has_no_share() -> None:
+    """Undefined too where `best` is clearly the worse one: Fieller's limits exist there, and are a share of nothing."""
+    rng = np.random.default_rng(6)
+    best, partial, worst = arms(rng, 0.5)
+    found = explained_share(worst, partial, best)
+    assert found is not None
+    assert found.interval is None
+
+
 def test_no_advantage_at_all_has_no_ratio() -> None:
     """None: nothing to divide by."""
     same = np.ones((2, 40))

@@ -110,8 +110,8 @@ def _table(rows: list[tuple[Cell, ...]], group: str, *, published: bool) -> Tabl
     header += ["control − D", "D_Known − D", "of it only fewer steps"]
     what = "all test facts" if group == ALL else "Known test facts"
     note = (
-        "The last column is (D_Known − control) / (D_Known − D) with Fieller's interval: undefined where D_Known may "
-        "not be better than D at all."
+        "The last column is (D_Known − control) / (D_Known − D) with Fieller's interval: undefined where D_Known is "
+        "not better than D, or may not be at all."
     )
     return Table(
         f"Accuracy in percent on {what}, differences in points", tuple(header), tuple(rows), labels=2, note=note
@@ -125,9 +125,10 @@ def _steps(
     if without is None or control is None:
         return []
     counts = [f"{v.steps:,.0f}" if v.steps is not None else wording.NONE for v in (mix, control, without)]
-    told = data[KNOWN_FACTS][CONVERGENCE][share_name(share)]["fewer_steps"]
-    if told is None:
-        share_told = "D_Known has no advantage of which a share could be told"
+    figures = data[KNOWN_FACTS][CONVERGENCE][share_name(share)]
+    told, advantage = figures["fewer_steps"], figures["d_known_minus_d"]
+    if told is None or advantage is None or advantage.value <= 0:
+        share_told = f"D_Known has no advantage there of which a share could be told ({said(advantage)})"
     elif told.interval is None:
         share_told = "D_Known's advantage may be 0, so what share of it is only fewer steps is undefined"
     else:

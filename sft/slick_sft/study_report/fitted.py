@@ -41,7 +41,7 @@ def plain_mixes(study: Study) -> list[Variant]:
 
 
 def unfinished(study: Study) -> dict[str, list[float]]:
-    """Plain mixes with less than 95 % of their rows fitted in the last epoch (mean over seeds) → the shares, by seed."""
+    """Plain mixes with less than 95 % of their rows fitted in the last epoch (mean over seeds) → shares by seed."""
     shares = {variant.name: at_end(study, variant) for variant in plain_mixes(study)}
     return {name: of for name, of in shares.items() if of and sum(of) / len(of) < FITTED}
 

@@ -55,9 +55,7 @@ def test_what_is_not_fitted_is_said_beneath_the_headline(study: Study) -> None:
         *("lora-known-only", "lora-unknown-50"),
     ]
     told = findings([every.section(study)])
-    assert told[0].startswith(
-        "CONVERGENCE is the last epoch, and not all is fitted by then: under 95 % of the rows"
-    )
+    assert told[0].startswith("CONVERGENCE is the last epoch, and not all is fitted by then: under 95 % of the rows")
     assert "unknown-100 62.5 %" in told[0]
 
 

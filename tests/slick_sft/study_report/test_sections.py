@@ -44,6 +44,13 @@ def helped(made: Maker, tmp_path_factory: pytest.TempPathFactory) -> Study:
     return Study(made(tmp_path_factory.mktemp("helped") / "study", grid, harm=-1.0))
 
 
+@pytest.fixture(scope="module")
+def reversed_pair(made: Maker, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study in which D_Known is worse than D, as Unknown rows help."""
+    grid = "variants: [unknown-50, unknown-50-without-unknown, unknown-50-zero-weight]\nptrue: false\n"
+    return Study(made(tmp_path_factory.mktemp("reversed") / "study", grid, harm=-1.0))
+
+
 def finding(section: Section, *words: str) -> Finding:
     """What a section says of the one claim that holds all of these words."""
     (claim,) = [claim for claim in section.claims if all(word in claim.claim for word in words)]
@@ -96,6 +103,18 @@ def test_the_control_beats_d(study: Study) -> None:
     )
     assert any("of D_Known's advantage is only fewer steps" in text for text in section.text)
     assert section.tables[1].header.count("paper") == 2
+
+
+def test_an_advantage_that_is_none_has_no_share(reversed_pair: Study) -> None:
+    """Where D_Known is the worse one, clearly: undefined in the table, and a sentence that says so."""
+    section = controls.section(reversed_pair)
+    figures = section.data["Known"]["convergence"]["50 %"]
+    assert figures["d_known_minus_d"].interval.high < 0
+    assert figures["fewer_steps"].interval is None
+    assert section.tables[0].rows[0][-1].text == "undefined"
+    (told,) = [text for text in section.text if text.startswith("50 % Unknown: ")]
+    assert "D_Known has no advantage there of which a share could be told (−" in told
+    assert finding(section, "D_Known is better") is DIFFERS
 
 
 def test_known_rows_are_fitted_first(study: Study) -> None:
