@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slick.errors import InputError, Mistakes
-from slick.files import mapping_of
+from slick.files import digest_of, mapping_of
 from slick.knowledge import Category
 from slick.knowledge_file import KnowledgeFile, read_knowledge
 from slick.paired import LEDGER_RUNS
@@ -277,6 +277,12 @@ def _repeats(run: Scored, before: Sequence[Scored]) -> list[str]:
                 "is not several seeds; give it once, or runs in which the seed made a difference"
             ]
     return []
+
+
+def answers_digest(run: Scored) -> str:
+    """SHA-256 of what a run answered, wherever and whenever that was written: a training that is repeated on another
+    checkout and ends in the same answers shows nothing new."""
+    return digest_of(_answers(run))
 
 
 def _answers(run: Scored) -> dict[str, str]:

@@ -47,13 +47,13 @@ def assert_keeps_knowledge(
         raise InputError(f"inconclusive={inconclusive!r}: expected one of {', '.join(INCONCLUSIVE)}")
     rule = policy_of(policy, "the policy") if isinstance(policy, dict) else read_policy(Path(policy))
     rule = replace(rule, inconclusive=inconclusive)
-    notes: list[str] = []
+    blessed = None
     against = _paths(control)
     if baseline:
         rule = replace(rule, control=Control(BASELINE, baseline))
     if rule.control.kind == BASELINE and not against:
         blessed = read_baseline(rule.control.name, Path(baselines))
-        against, notes = [path for path, _ in blessed.runs], blessed.notes(rule.baseline_days)
+        against = [path for path, _ in blessed.runs]
     pair = read_pair(
         _paths(candidate),
         against,
@@ -62,7 +62,7 @@ def assert_keeps_knowledge(
         seeds=rule.seeds,
     )
     looked = said(look(pair, rule.looks, *looks_beside(Path(baselines))), rule.looks)
-    report = decide(pair, rule, control=str(rule.control) if notes else "the control", notes=[*looked, *notes])
+    report = decide(pair, rule, control=str(rule.control) if blessed else "the control", notes=looked, baseline=blessed)
     if report.exit_code == 0:
         return report
     if report.outcome is Outcome.INCONCLUSIVE and inconclusive != "fail":

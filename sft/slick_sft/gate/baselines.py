@@ -37,7 +37,7 @@ class Baseline:
 
     def days(self, now: datetime | None = None) -> int:
         """How old it is, in whole days."""
-        return max(0, ((now or datetime.now(UTC)) - datetime.fromisoformat(self.date)).days)
+        return max(0, ((now or datetime.now(UTC)) - moment(self.date)).days)
 
     def notes(self, stale_after: int, now: datetime | None = None) -> list[str]:
         """What is to be said of its age."""
@@ -46,6 +46,12 @@ class Baseline:
         if days <= stale_after:
             return [f"{told}."]
         return [f"Stale: {told}, more than {stale_after}; bless a newer run, with slick bless RUN NAME --move."]
+
+
+def moment(date: str) -> datetime:
+    """A date as it is written, in UTC where it names no time zone. ValueError for what is none."""
+    found = datetime.fromisoformat(date)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def bless(
@@ -116,9 +122,15 @@ def _runs_of(paths: Sequence[Path]) -> tuple[list[Path], str | None]:
 
 
 def located(path: str, directory: Path) -> Path:
-    """A run that a document in `directory` names: below it where it lies there, else as it stands."""
-    below = directory / path
-    return below if not Path(path).is_absolute() and below.is_dir() else Path(path)
+    """What a document in `directory` names, whatever the working directory. InputError where nothing is there: what
+    stands elsewhere under the same name may be of another gate."""
+    found = directory / path
+    if not found.exists():
+        raise InputError(
+            f"{found}: is gone, and the verdict in {directory} is about it; bring it back, or move the "
+            "verdict together with its runs"
+        )
+    return found
 
 
 def _check_one_recipe(arm: Arm) -> None:
@@ -156,7 +168,7 @@ def _entry(arm: Arm, file: Path, verdict: str | None, now: datetime) -> dict[str
 
 def _baseline(name: str, entry: Any, file: Path) -> Baseline:
     try:
-        datetime.fromisoformat(entry["date"])
+        moment(entry["date"])
         runs = tuple((Path(os.path.normpath(file.parent / run["path"])), str(run["answers"])) for run in entry["runs"])
         return Baseline(name, entry["date"], runs, mapping_of(entry.get("training")), entry.get("verdict"))
     except (KeyError, TypeError, ValueError) as error:

@@ -109,7 +109,9 @@ def gate(
     from slick_sft.gate.existing import check_runs, judge_runs
     from slick_sft.gate.telling import tell, tell_self_check
 
-    _check_modes(paths, runs=runs, rescore=rescore, self_check=self_check, control=control, plan=plan)
+    _check_modes(
+        paths, runs=runs, rescore=rescore, self_check=self_check, control=control, plan=plan, baseline=baseline
+    )
     outputs = {"--json": json, "--markdown": markdown, "--junit": junit, "--out": out}
     _check_outputs(outputs, [*paths, *(control or [])], policy, [baselines, *([knowledge] if knowledge else [])])
     if runs and out is not None and not self_check:
@@ -121,7 +123,7 @@ def gate(
     if rescore is not None:
         from slick_sft.gate.rescore import rescore as issue_again
 
-        report = issue_again(rescore, chosen, allow_mismatch=allow_mismatch)
+        report = issue_again(rescore, chosen, inconclusive=str(inconclusive or ""), allow_mismatch=allow_mismatch)
     else:
         assert chosen is not None
         blessed = _blessed(chosen, baselines)
@@ -207,6 +209,7 @@ def _check_modes(
     self_check: bool,
     control: Sequence[Path] | None,
     plan: bool,
+    baseline: str,
 ) -> None:
     """InputError for options that contradict each other."""
     from slick.errors import Mistakes
@@ -214,6 +217,8 @@ def _check_modes(
     with Mistakes("these do not go together:") as mistakes:
         if rescore and (runs or paths or control or self_check):
             mistakes.add("--rescore: names its runs itself; leave out --runs, --control, --self-check and the rest")
+        if rescore and baseline:
+            mistakes.add("--rescore: keeps the control that was judged; leave out --baseline, or judge by --runs")
         if control and not runs and not self_check:
             mistakes.add("--control: is for runs that exist; give --runs too")
         if self_check and paths and control:

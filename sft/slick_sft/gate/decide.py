@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from slick.statistics import Scores
+    from slick_sft.gate.baselines import Baseline
 
     Mask = NDArray[np.bool_]
     Arms = tuple[Scores, Scores, Scores]
@@ -135,8 +136,10 @@ def decide(
     control: str = "",
     notes: Sequence[str] = (),
     dataset: Mapping[str, object] | None = None,
+    baseline: Baseline | None = None,
 ) -> GateReport:
-    """The verdict. control: what the control is called. notes: what else is to be known of the runs.
+    """The verdict. control: what the control is called. notes: what else is to be known of the runs. baseline: the one
+    that is the control, for its age.
 
     Raises InputError where nothing can be judged: no common fact, a gated group without facts, one run against many, a
     tuned model where the policy wants the base.
@@ -203,13 +206,20 @@ def decide(
         facts=len(sheet.facts),
         lost=tuple(_lost(sheet, policy)),
         mismatches=tuple(map(told, pair.mismatches)),
-        notes=(
-            *notes,
-            *_notes(pair, sheet, excluded, fixed=fixed),
-            *([] if pair.control.untrained else fallen(groups)),
+        notes=tuple(
+            dict.fromkeys(
+                [
+                    *notes,
+                    *(baseline.notes(policy.baseline_days) if baseline else []),
+                    *_notes(pair, sheet, excluded, fixed=fixed),
+                    *([] if pair.control.untrained else fallen(groups)),
+                ]
+            )
         ),
         dataset=dict(dataset) if dataset else None,
         excluded=tuple(sorted(excluded)),
+        kept=tuple(notes),
+        baseline={"name": baseline.name, "date": baseline.date} if baseline else None,
     )
 
 

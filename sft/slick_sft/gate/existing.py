@@ -31,11 +31,10 @@ def judge_runs(
 
     control: may stand last among two `paths`, or be the baseline. Raises InputError for what cannot be judged.
     """
-    notes: list[str] = []
     if baseline and control:
         raise InputError("--control and a baseline: give one of them")
     if baseline:
-        control, notes = [path for path, _ in baseline.runs], baseline.notes(policy.baseline_days)
+        control = [path for path, _ in baseline.runs]
     elif not control and len(paths) == 2:
         paths, control = paths[:1], paths[1:]
     if not control or not paths:
@@ -44,9 +43,9 @@ def judge_runs(
             "slick gate --runs CANDIDATE CONTROL, or --control RUN for each run of the control"
         )
     pair = read_pair(paths, control, knowledge, allow_mismatch=allow_mismatch, seeds=policy.seeds)
-    notes = [*said(look(pair, policy.looks, *looks_beside(baselines, out)), policy.looks), *notes]
+    notes = said(look(pair, policy.looks, *looks_beside(baselines, out)), policy.looks)
     name = str(policy.control) if baseline or policy.control.kind == "base" else "the runs given as --control"
-    report = decide(pair, policy, control=name, notes=notes)
+    report = decide(pair, policy, control=name, notes=notes, baseline=baseline)
     return replace(report, knowledge=str(knowledge) if knowledge else None)
 
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from slick.errors import InputError
 from slick.files import digest_of, mapping_of, read_json, write_json
-from slick_reports.inputs import Scored
-from slick_sft.gate.arms import Arm, Pair
+from slick_sft.gate.arms import Arm, Pair, answers_digest
 from slick_sft.gate.locked import locked
 
 LOOKS = "looks.json"
@@ -48,7 +47,7 @@ def look(pair: Pair, planned: int, *files: Path, now: datetime | None = None) ->
     """
     keys = {name: sorted(_keys(arm)) for name, arm in (("candidate", pair.candidate), ("control", pair.control))}
     arms = [pair.candidate.runs, pair.control.runs, *([pair.ledger] if pair.ledger else [])]
-    answers = digest_of([sorted(map(_answers, runs)) for runs in arms])
+    answers = digest_of([sorted(map(answers_digest, runs)) for runs in arms])
     date = (now or datetime.now(UTC)).isoformat(timespec="seconds")
     number = 1
     with locked(*files):
@@ -124,10 +123,4 @@ def _keys(arm: Arm) -> set[str]:
     if isinstance(key, str) and key:
         return {key}
     weights = [mapping_of(run.provenance.get("model")).get("weights") for run in arm.runs]
-    return {str(of or _answers(run)) for of, run in zip(weights, arm.runs, strict=True)}
-
-
-def _answers(run: Scored) -> str:
-    """SHA-256 of what a run answered, wherever and whenever that was written: a training that is repeated on another
-    checkout and ends in the same answers shows nothing new."""
-    return digest_of({id: row.answer for id, row in run.rows.items()})
+    return {str(of or answers_digest(run)) for of, run in zip(weights, arm.runs, strict=True)}

@@ -123,7 +123,7 @@ def write_files(
     """Writes the report to the files that are named, and returns them."""
     written = []
     if json:
-        write_json(json, report.as_dict())
+        write_json(json, report.based(json.parent).as_dict())
         written.append(json)
     for path, text in ((markdown_file, markdown(report)), (junit_file, junit(report))):
         if path:

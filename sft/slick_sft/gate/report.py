@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from slick.errors import EXIT_PASS, EXIT_QUALITY
@@ -15,6 +16,7 @@ from slick.verdict import Judgement, Outcome, Verdict
 from slick_reports import wording
 from slick_reports.inputs import Scored
 from slick_reports.text import visible, without_surrogates
+from slick_sft.gate.arms import answers_digest
 from slick_sft.gate.policy import Policy
 
 SCHEMA = 1
@@ -92,7 +94,9 @@ class LostFact:
 @dataclass(frozen=True, slots=True)
 class GateReport:
     """dataset: what lint found, where the gate trained the arms itself. mismatches: differences that were allowed.
-    ledger: the runs that tell how far seeds lie apart, where each arm is one run."""
+    ledger: the runs that tell how far seeds lie apart, where each arm is one run. kept: those of the notes that no
+    later judgement of the same runs could find out again. baseline: name and date of the one that is the control.
+    directory: what the paths of runs and knowledge start from, where they are relative; None: the working directory."""
 
     judgement: Judgement
     groups: tuple[Group, ...]
@@ -108,6 +112,9 @@ class GateReport:
     dataset: Mapping[str, Any] | None = None
     knowledge: str | None = None
     excluded: tuple[str, ...] = field(default=(), repr=False)
+    kept: tuple[str, ...] = ()
+    baseline: Mapping[str, Any] | None = None
+    directory: Path | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -137,6 +144,27 @@ class GateReport:
         why = "the control knows nothing" if any(g.nothing_to_lose for g in self.gated) else "an interval is undefined"
         return f"{told} The policy would let an open verdict pass, but {why}: nothing was judged."
 
+    def based(self, directory: Path) -> GateReport:
+        """The same report, its paths from this directory where they lie below it, else absolute: a directory may be
+        moved whole, and a document that is alone finds its own runs or none."""
+
+        def path(given: object) -> str:
+            whole = ((self.directory or Path()) / str(given)).resolve()
+            below = directory.resolve()
+            return whole.relative_to(below).as_posix() if whole.is_relative_to(below) else str(whole)
+
+        def runs(records: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+            return tuple({**record, "path": path(record["path"])} for record in records)
+
+        return replace(
+            self,
+            candidates=runs(self.candidates),
+            controls=runs(self.controls),
+            ledger=runs(self.ledger),
+            knowledge=path(self.knowledge) if self.knowledge else None,
+            directory=directory,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON document. Fractions stay fractions; what is undefined is null."""
         document = {
@@ -160,6 +188,8 @@ class GateReport:
             "policy": self.policy.as_dict(),
             "mismatches": list(self.mismatches),
             "notes": list(self.notes),
+            "kept_notes": list(self.kept),
+            "baseline": dict(self.baseline) if self.baseline else None,
             "lost": [fact.as_dict() for fact in self.lost],
             "versions": library_versions(),
         }
@@ -190,6 +220,7 @@ def run_record(run: Scored) -> dict[str, Any]:
         "weights": model.get("weights"),
         "adapter": model.get("adapter"),
         "facts": len(run.rows),
+        "answers": answers_digest(run),
     }
 
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from slick.errors import InputError
+from slick.errors import InputError, Mistakes
 from slick.files import mapping_of, read_json
-from slick_sft.gate.arms import read_pair
-from slick_sft.gate.baselines import GATE, located
+from slick_sft.gate.arms import Pair, answers_digest, read_pair
+from slick_sft.gate.baselines import GATE, Baseline, located, moment
 from slick_sft.gate.decide import decide
 from slick_sft.gate.policy import BASE, Policy, policy_of
 from slick_sft.gate.report import KIND, SCHEMA, GateReport
 
+AGAIN = "Issued again from stored answers."
 
-def rescore(path: Path, policy: Policy | None = None, *, allow_mismatch: bool = False) -> GateReport:
+
+def rescore(
+    path: Path, policy: Policy | None = None, *, inconclusive: str = "", allow_mismatch: bool = False
+) -> GateReport:
     """The verdict on the runs that an earlier one, `gate.json` or its directory, was about.
 
-    policy: None for the earlier one's own. What the runs are compared with stays as it was. Raises InputError where
-    the document or its runs cannot be read.
+    policy: None for the earlier one's own; inconclusive: what becomes of an open verdict, if not what it says. What
+    the runs are compared with stays as it was, and so do the looks that were planned: the policy may have more, never
+    fewer. Raises InputError where the document or its runs cannot be read, or the runs are not what was judged.
     """
     file = path / GATE if path.is_dir() else path
     document = read_json(file)
@@ -29,7 +35,14 @@ def rescore(path: Path, policy: Policy | None = None, *, allow_mismatch: bool = 
     if isinstance(schema, int) and schema > SCHEMA:
         raise InputError(f"{file}: schema version {schema}, this slick reads up to {SCHEMA}; upgrade slick")
     before = policy_of(dict(mapping_of(document.get("policy"))), f"{file} (its policy)")
-    policy = replace(policy, control=before.control) if policy else before
+    looks = document.get("looks")
+    policy = policy or before
+    policy = replace(
+        policy,
+        control=before.control,
+        looks=max(policy.looks, before.looks, looks if isinstance(looks, int) else 1),
+        inconclusive=inconclusive or policy.inconclusive,
+    )
     runs = mapping_of(document.get("runs"))
     candidate, control, recorded = (
         [located(str(mapping_of(run).get("path")), file.parent) for run in runs.get(name) or []]
@@ -41,6 +54,7 @@ def rescore(path: Path, policy: Policy | None = None, *, allow_mismatch: bool = 
     # A ledger that there was stays, whatever the policy's seeds.
     seeds = 1 if recorded else policy.seeds
     pair = read_pair(candidate, control, knowledge, allow_mismatch=allowed, seeds=seeds, recorded=recorded)
+    _check_answers(pair, runs, file)
     dataset = mapping_of(document.get("dataset"))
     excluded = document.get("excluded")
     report = decide(
@@ -48,26 +62,38 @@ def rescore(path: Path, policy: Policy | None = None, *, allow_mismatch: bool = 
         policy,
         excluded=frozenset(map(str, excluded)) if isinstance(excluded, list) else frozenset(),
         control=str(document.get("control") or ("" if policy.control.kind != BASE else BASE)),
-        notes=["Issued again from stored answers."],
+        notes=[*dict.fromkeys([*_kept(document), AGAIN])],
         dataset=dataset,
+        baseline=_baseline(document, file),
     )
-    return with_paths_of(replace(report, knowledge=str(probe) if probe else None), document)
+    return replace(report, knowledge=str(knowledge) if knowledge else None).based(file.parent)
 
 
-def with_paths_of(report: GateReport, document: Mapping[str, object]) -> GateReport:
-    """The report, its runs named as the document names them, so that it can take its place."""
-    runs = mapping_of(document.get("runs"))
+def _check_answers(pair: Pair, runs: Mapping[str, Any], file: Path) -> None:
+    """InputError where a run's answers are not those that the earlier verdict was about."""
+    with Mistakes(f"{file}: its runs are not what was judged:") as mistakes:
+        for name, read in (("candidate", pair.candidate.runs), ("control", pair.control.runs), ("ledger", pair.ledger)):
+            before = {mapping_of(run).get("answers") for run in runs.get(name) or []}
+            for run in read:
+                if answers_digest(run) not in before:
+                    mistakes.add(
+                        f"{run.path}: its answers are others than those of the {name}; bring them back, or judge anew, "
+                        "with slick gate --runs"
+                    )
 
-    def named(name: str, records: tuple[Mapping[str, object], ...]) -> tuple[Mapping[str, object], ...]:
-        paths = [str(mapping_of(run).get("path")) for run in runs.get(name) or []]
-        return tuple(
-            {**record, "path": next((p for p in paths if str(record["path"]).endswith(p)), record["path"])}
-            for record in records
-        )
 
-    return replace(
-        report,
-        candidates=named("candidate", report.candidates),
-        controls=named("control", report.controls),
-        ledger=named("ledger", report.ledger),
-    )
+def _kept(document: Mapping[str, Any]) -> list[str]:
+    notes = document.get("kept_notes")
+    return list(map(str, notes)) if isinstance(notes, list) else []
+
+
+def _baseline(document: Mapping[str, Any], file: Path) -> Baseline | None:
+    """The baseline that was the control, for its age today."""
+    found = mapping_of(document.get("baseline"))
+    if not found:
+        return None
+    try:
+        moment(found["date"])
+        return Baseline(str(found["name"]), found["date"], ())
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: its baseline is damaged ({error}); judge anew, with slick gate --runs") from error

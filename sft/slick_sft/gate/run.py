@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from slick.files import make_directory, write_json
 from slick.locks import Lock
@@ -85,26 +82,12 @@ def _judged(plan: Plan) -> GateReport:
         recorded=recorded_controls(out) if CONTROL in plan.seeds else (),
     )
     number = look(pair, wish.policy.looks, *looks_beside(wish.baselines, out))
-    notes = [
-        *said(number, wish.policy.looks),
-        *plan.notes,
-        *(wish.baseline.notes(wish.policy.baseline_days) if wish.baseline else []),
-    ]
-    report = decide(pair, wish.policy, excluded=plan.dataset.leaked, notes=notes, dataset=plan.dataset.as_dict())
-    return replace(
-        report,
-        knowledge=HELD_OUT,
-        candidates=tuple(map(_below(out), report.candidates)),
-        controls=tuple(map(_below(out), report.controls)),
-        ledger=tuple(map(_below(out), report.ledger)),
+    report = decide(
+        pair,
+        wish.policy,
+        excluded=plan.dataset.leaked,
+        notes=[*said(number, wish.policy.looks), *plan.notes],
+        dataset=plan.dataset.as_dict(),
+        baseline=wish.baseline,
     )
-
-
-def _below(out: Path) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """A run's record, its path from the gate's directory where it lies there, which may be moved."""
-
-    def record(run: Mapping[str, Any]) -> Mapping[str, Any]:
-        path = Path(str(run["path"]))
-        return {**run, "path": path.relative_to(out).as_posix() if path.is_relative_to(out) else str(path)}
-
-    return record
+    return replace(report, knowledge=str(out / HELD_OUT)).based(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,6 +54,18 @@ def test_its_age_and_when_it_is_stale(runs: Any, tmp_path: Path) -> None:
     (stale,) = found.notes(90, NOW + timedelta(days=91))
     assert stale.startswith("Stale: ")
     assert "slick bless" in stale
+
+
+def test_a_date_without_a_time_zone_is_utc(runs: Any, tmp_path: Path) -> None:
+    """A date that was written by hand has an age too; what is no date is damaged."""
+    file = tmp_path / "b.json"
+    bless([runs.score("one")], "main", file, now=NOW)
+    for date, days in (("2026-03-01T12:00:00", 2), ("2026-03-01", 2), ("2026-03-02T12:00:00+02:00", 1)):
+        file.write_text(re.sub(r'"date": "[^"]*"', f'"date": "{date}"', file.read_text()))
+        assert read_baseline("main", file).days(NOW + timedelta(days=2)) == days
+    file.write_text(re.sub(r'"date": "[^"]*"', '"date": "today"', file.read_text()))
+    with pytest.raises(InputError, match="damaged"):
+        read_baseline("main", file)
 
 
 def test_changed_and_lost_runs_are_refused(runs: Any, tmp_path: Path) -> None:
