@@ -10,6 +10,7 @@ from enum import StrEnum
 from slick.facts import Fact
 from slick.knowledge import Category, Knowledge
 from slick.matching import normalize
+from slick_sft.lint.conflicts import asked_alike
 from slick_sft.lint.examine import MIXED, Examined, question_key, subject_key
 from slick_sft.lint.leaks import HeldOut
 from slick_sft.lint.short_facts import Reason
@@ -58,8 +59,16 @@ CONFLICT = Rule(
     "conflicting-answers",
     Level.ERROR,
     "The same question has different answers",
-    "Rows ask the same question (case, articles and punctuation apart) and teach different answers. Correct one of "
-    "them, or give all answers in one row of the question/answers form.",
+    "Rows ask the same question (case, articles and punctuation apart) and teach different answers, of which one at "
+    'least is short: yes against no, a name against another, against "I don\'t know" or a text without it. Correct '
+    "one of them, or give all answers in one row of the question/answers form.",
+)
+SEVERAL = Rule(
+    "several-answers",
+    Level.NOTE,
+    "The same prompt has different free-form answers",
+    "Rows ask the same and answer it at length, or in other words. Often both are right; whether they contradict each "
+    "other is not told.",
 )
 LEAK = Rule(
     "held-out-question",
@@ -81,7 +90,7 @@ DUPLICATE = Rule(
     "The row is trained on several times an epoch.",
 )
 
-RULES = (CONFLICT, LEAK, UNKNOWN, UNKNOWN_RELATION, DUPLICATE, LEAKED_SUBJECT)
+RULES = (CONFLICT, LEAK, UNKNOWN, UNKNOWN_RELATION, DUPLICATE, SEVERAL, LEAKED_SUBJECT)
 BY_ID = {rule.id: rule for rule in RULES}
 
 # Facts that a relation has at least, to be called wholly Unknown.
@@ -150,22 +159,16 @@ def _unknown_relations(rows: Sequence[Examined], knowledge: Mapping[str, Knowled
 
 
 def _conflicts(rows: Sequence[Examined]) -> Iterable[Finding]:
-    by_question: defaultdict[str, list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        if row.fact:
-            by_question[question_key(row.fact.question)].append(i)
-    for members in by_question.values():
-        groups: defaultdict[frozenset[str], list[int]] = defaultdict(list)
-        for i in members:
-            groups[_answer_keys(rows[i])].append(i)
-        for answers, places in groups.items():
-            against = sorted(j for others, js in groups.items() if not answers & others for j in js)
-            if against:
-                shown = ", ".join(list(dict.fromkeys(quoted(rows[j].exchange.answer) for j in against[:_SHOWN]))[:3])
-                for i in places:
-                    question, answer = quoted(rows[i].asked), quoted(rows[i].exchange.answer)
-                    message = f"{question} is answered {answer} here and {shown} elsewhere ({len(against)} rows)"
-                    yield Finding(CONFLICT, i, message, tuple(against[:_SHOWN]))
+    for asked in asked_alike(rows):
+        for i, against in asked.conflicts():
+            shown = ", ".join(list(dict.fromkeys(quoted(rows[j].exchange.answer) for j in against[:_SHOWN]))[:3])
+            question, answer = quoted(rows[i].asked or rows[i].exchange.user), quoted(rows[i].exchange.answer)
+            message = f"{question} is answered {answer} here and {shown} elsewhere ({len(against)} rows)"
+            yield Finding(CONFLICT, i, message, tuple(against[:_SHOWN]))
+        if others := asked.other_texts():
+            first = asked.texts[0]
+            message = f"{quoted(rows[first].asked or rows[first].exchange.user)} has other free-form answers elsewhere"
+            yield Finding(SEVERAL, first, f"{message} ({len(others)} rows)", tuple(others[:_SHOWN]))
 
 
 def _leaks(rows: Sequence[Examined], held_out: Sequence[Fact]) -> Iterable[Finding]:
@@ -211,8 +214,3 @@ def _chance(value: float) -> str:
     """Two digits, of which none makes a certainty of what is none."""
     text = f"{value:.2g}"
     return ">0.99" if value < 1 and float(text) == 1 else text
-
-
-def _answer_keys(row: Examined) -> frozenset[str]:
-    assert row.fact is not None
-    return frozenset(normalize(answer) or answer for answer in row.fact.answers)

@@ -89,6 +89,19 @@ def test_a_list_of_answers_conflicts_with_none_of_its_own(write: Write, linted: 
     assert set(broken(linted(write(rows)), "conflicting-answers")) == {1, 7}
 
 
+def test_contradictions_in_rows_that_cannot_be_probed(write: Write, linted: Linted) -> None:
+    """Yes and no are an error; that texts differ is a note at the first of them."""
+    poems = ("Roses", "Lilies, and after them more lilies", "Tulips")
+    rows = [*range(6), qa("Was Bo9 born?", "Yes"), qa("was bo9 BORN?", "No"), *(qa("Write a poem.", p) for p in poems)]
+    report = linted(write(rows))
+    assert broken(report, "conflicting-answers") == {
+        6: "“Was Bo9 born?” is answered “Yes” here and “No” elsewhere (1 rows)",
+        7: "“was bo9 BORN?” is answered “No” here and “Yes” elsewhere (1 rows)",
+    }
+    assert broken(report, "several-answers") == {8: "“Write a poem.” has other free-form answers elsewhere (2 rows)"}
+    assert next(f.related for f in report.findings if f.rule.id == "several-answers") == (9, 10)
+
+
 @pytest.mark.parametrize("asked", [born(0), "where was Bo0 ka0 BORN", f"Q: {born(0)}\nA:", f"Answer this.\n{born(0)}"])
 def test_a_held_out_question_leaks(write: Write, linted: Linted, asked: str) -> None:
     """In other letters, behind a label, or as one line of several; also in a row that cannot be probed."""
