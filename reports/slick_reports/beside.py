@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from slick.provenance import same_model
 from slick.runs import differences
 from slick_reports.arms import Arm
 from slick_reports.comparable import refuse
-from slick_reports.inputs import mapping
+from slick_reports.inputs import Scored, mapping
 from slick_reports.numbers import Mismatch
 from slick_reports.text import visible
 
@@ -23,6 +24,10 @@ from slick_reports.text import visible
 _TRAIN = "train.jsonl"
 # What must be alike in two probes whose categories are set against each other.
 _SETTINGS = ("matching", "n_exemplar_sets", "n_exemplars", "n_samples", "max_gen_toks", "estimator", "seed", "chat")
+
+
+# For each run of an arm the answers that it was trained on; None where its set was not given.
+Trained = tuple[frozenset[str] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +90,64 @@ def _settings(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def read_training_sets(paths: Mapping[str, Path], arms: Sequence[Arm]) -> dict[str, frozenset[str]]:
-    """An arm's label → the answers that it was trained on. InputError for a label of no arm or a set without rows."""
-    labels = [arm.label for arm in arms]
-    if strangers := [label for label in paths if label not in labels]:
+def read_training_sets(paths: Mapping[str, Sequence[Path]], arms: Sequence[Arm]) -> dict[str, Trained]:
+    """An arm's label → the answers that each of its runs was trained on.
+
+    A run meets the set whose digest its provenance records. Raises InputError for a label of no arm, a set without
+    rows, one given twice, and one that none of the arm's runs was trained on.
+    """
+    named = {arm.label: arm for arm in arms}
+    if strangers := [label for label in paths if label not in named]:
         raise InputError(
-            f"--training-set {', '.join(map(repr, strangers))}: no such arm; the arms are "
-            f"{', '.join(map(repr, labels))}"
+            f"--training-set {', '.join(map(repr, strangers))}: no such arm; the arms are {', '.join(map(repr, named))}"
         )
-    return {label: read_answers(path) for label, path in paths.items()}
+    return {label: _trained(named[label], given) for label, given in paths.items()}
+
+
+def training_digest(run: Scored) -> str | None:
+    """The digest of the set that a run's model was trained on; None where it is not recorded."""
+    digest = mapping(run.training.get("data")).get("digest")
+    return digest if isinstance(digest, str) and digest else None
+
+
+def _trained(arm: Arm, paths: Sequence[Path]) -> Trained:
+    sets: dict[str, tuple[Path, frozenset[str]]] = {}
+    for path in paths:
+        digest, answers = _read_set(path)
+        if digest in sets:
+            raise InputError(f"--training-set {arm.label}: {sets[digest][0]} and {path} are the same set; give it once")
+        sets[digest] = path, answers
+    recorded = [training_digest(run) for run in arm.runs]
+    strangers = [digest for digest in sets if digest not in recorded]
+    # Where a single run does not say what it was trained on, there is nothing to go by but the user's word.
+    if len(strangers) == 1 and recorded.count(None) == 1:
+        recorded[recorded.index(None)] = strangers.pop()
+    if strangers:
+        given = ", ".join(f"{sets[digest][0]} ({digest[:12]}…)" for digest in strangers)
+        told = ", ".join(
+            f"{run.path} {f'{digest[:12]}…' if digest else 'not recorded'}"
+            for run, digest in zip(arm.runs, recorded, strict=True)
+        )
+        raise InputError(
+            f"--training-set {arm.label}: no run of this arm was trained on {given}; by their records the runs were "
+            f"trained on {visible(told, 2000)}; give the very file that each was trained on"
+        )
+    return tuple(sets[digest][1] if digest in sets else None for digest in recorded)
 
 
 def read_answers(path: Path) -> frozenset[str]:
     """The answers of a training set: `train.jsonl` of `slick mix`, its directory, or JSON Lines with completions."""
+    return _read_set(path)[1]
+
+
+def _read_set(path: Path) -> tuple[str, frozenset[str]]:
+    """(digest as a tuning run records it, answers)."""
     file = path / _TRAIN if path.is_dir() else path
     answers: set[str] = set()
+    digest = hashlib.sha256()
     with Mistakes(f"{file}: rows without an answer:") as mistakes:
         for number, line in enumerate(_lines(file), 1):
+            digest.update(line)
             answer = _answer(line)
             if answer is None:
                 mistakes.add(f"{file.name}:{number}: expected an object with a completion (or messages, or an answer)")
@@ -109,7 +155,7 @@ def read_answers(path: Path) -> frozenset[str]:
                 answers.add(answer)
     if not answers:
         raise InputError(f"{file}: holds no rows, expected a training set")
-    return frozenset(answers)
+    return digest.hexdigest(), frozenset(answers)
 
 
 def _lines(file: Path) -> Iterator[bytes]:
@@ -124,7 +170,7 @@ def _answer(line: bytes) -> str | None:
     """The text that a row teaches; a chat's is the last message."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     for name in ("completion", "messages", "answer"):
         value = mapping(row).get(name)

@@ -32,7 +32,10 @@ def report(
     ] = [],  # noqa: B006  typer copies it
     training_set: Annotated[
         list[str],
-        typer.Option("--training-set", help="ARM=PATH, what an arm was trained on, to tell echoes of it; repeatable."),
+        typer.Option(
+            "--training-set",
+            help="ARM=PATH, what an arm was trained on, to tell echoes of it; repeatable, once a seed if seeds differ.",
+        ),
     ] = [],  # noqa: B006  typer copies it
     margin: Annotated[
         float | None,
@@ -74,7 +77,7 @@ def report(
         title=title or TITLE,
         allow_mismatch=allow_mismatch,
         after=after,
-        training={arm: Path(path) for arm, path in _pairs("--training-set", "ARM=PATH", training_set)},
+        training=_training_sets(training_set),
         margin=None if margin is None else margin / 100,
     )
     paths = write_report(found, out, junit=junit)
@@ -90,6 +93,14 @@ def report(
 def _labels(items: list[str]) -> dict[str, str]:
     """RUN=LABEL items as run → label. InputError names the items that are none."""
     return {str(Path(run)): label for run, label in _pairs("--label", "RUN=LABEL", items)}
+
+
+def _training_sets(items: list[str]) -> dict[str, list[Path]]:
+    """ARM=PATH items as arm → its sets, one or one a seed. InputError names the items that are none."""
+    found: dict[str, list[Path]] = {}
+    for arm, path in _pairs("--training-set", "ARM=PATH", items):
+        found.setdefault(arm, []).append(Path(path))
+    return found
 
 
 def _pairs(option: str, form: str, items: list[str]) -> list[tuple[str, str]]:

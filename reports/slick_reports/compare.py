@@ -35,13 +35,17 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
     Places = NDArray[np.int8]
+    Keys = frozenset[str]
+
+_ECHO = KINDS.index(Kind.ECHO)
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """One side's answers. right, abstained: runs × facts, 0 or 1; answers: one list of facts' answers a run.
 
-    kinds: runs × facts, places in `KINDS`, -1 for a right answer. echoes: whether the training set is known.
+    kinds: runs × facts, places in `KINDS`, -1 for a right answer; where training sets are known, of the runs with one
+    only, since without it an echo passes for another kind. echoes: whether any is known.
     """
 
     right: Scores
@@ -52,19 +56,22 @@ class Sheet:
 
     @classmethod
     def of(
-        cls, runs: Sequence[Scored], ids: Sequence[str], entities: Entities, training: frozenset[str] | None = None
+        cls, runs: Sequence[Scored], ids: Sequence[str], entities: Entities, training: Sequence[Keys | None] = ()
     ) -> Sheet:
+        """training: keys of the answers that each run was trained on, None where they are not known; () for none."""
         rows = [[run.rows[id] for id in ids] for run in runs]
+        known = [(run, keys) for run, keys in zip(rows, training, strict=True) if keys is not None] if training else []
+        split = known or [(run, frozenset()) for run in rows]
         return cls(
             np.array([[row.right for row in run] for run in rows], dtype=float),
             np.array([[row.abstained for row in run] for run in rows], dtype=float),
             tuple(tuple(row.answer for row in run) for run in rows),
-            np.array([[_kind(row, entities, training or frozenset()) for row in run] for run in rows], dtype=np.int8),
-            training is not None,
+            np.array([[_kind(row, entities, keys) for row in run] for run, keys in split], dtype=np.int8),
+            bool(known),
         )
 
-    def wrong(self, mask: Mask) -> WrongAnswers:
-        """The wrong answers on the facts of `mask`, by kind, a seed."""
+    def wrong(self, mask: Mask, echoed_before: Mask | None = None) -> WrongAnswers:
+        """The wrong answers on the facts of `mask`, by kind, a seed. echoed_before: sets × facts, see `Comparison`."""
         kinds = self.kinds[:, mask]
         runs = kinds.shape[0]
         counts = {kind: float((kinds == place).sum()) / runs for place, kind in enumerate(KINDS)}
@@ -74,6 +81,7 @@ class Sheet:
             counts[Kind.ENTITY],
             counts[Kind.OTHER],
             counts[Kind.ECHO] if self.echoes else None,
+            None if echoed_before is None else float(echoed_before[:, mask].sum()) / len(echoed_before),
         )
 
     def side(self, mask: Mask) -> Side:
@@ -86,8 +94,9 @@ class Sheet:
 class Comparison:
     """The shared facts in the order of the "before" run, and every side's answers to them.
 
-    categories: fact id → category; a fact that is not in it counts under "all" only. training: an arm's label → the
-    answers it was trained on. after: an arm's label → fact id → category by its own probe.
+    categories: fact id → category; a fact that is not in it counts under "all" only. training: an arm's label → for
+    each of its runs the answers that it was trained on, None where they are not known. after: an arm's label → fact
+    id → category by its own probe.
     """
 
     def __init__(
@@ -96,7 +105,7 @@ class Comparison:
         arms: Sequence[Arm],
         categories: Mapping[str, Category],
         *,
-        training: Mapping[str, Iterable[str]] | None = None,
+        training: Mapping[str, Sequence[Iterable[str] | None]] | None = None,
         after: Mapping[str, Mapping[str, Category]] | None = None,
     ) -> None:
         runs = [run for arm in arms for run in arm.runs]
@@ -107,9 +116,18 @@ class Comparison:
         self.facts: tuple[Fact, ...] = tuple(row.fact for row in shown)
         self.categories = tuple(categories.get(id) for id in ids)
         entities = Entities(self.facts, matching_of(before.settings))
-        trained = {label: entities.keys(answers) for label, answers in (training or {}).items()}
+        trained = {
+            label: [None if answers is None else entities.keys(answers) for answers in sets]
+            for label, sets in (training or {}).items()
+        }
         self.before = Sheet.of([before], ids, entities)
-        self.arms = {arm.label: (arm, Sheet.of(arm.runs, ids, entities, trained.get(arm.label))) for arm in arms}
+        self.arms = {arm.label: (arm, Sheet.of(arm.runs, ids, entities, trained.get(arm.label, ()))) for arm in arms}
+        # What chance gives: the model "before", never trained on a set, gives some of its answers as well.
+        self._echoed_before = {
+            label: np.array([[_kind(before.rows[id], entities, keys) == _ECHO for id in ids] for keys in known])
+            for label, sets in trained.items()
+            if (known := [keys for keys in sets if keys is not None])
+        }
         self._after = after or {}
         self._priors = np.array([_prior(row) for row in shown])
         # A subject's facts belong together; a fact whose source names no subject stands alone.
@@ -145,7 +163,7 @@ class Comparison:
                 self._change(sheet, mask),
                 self._against(label, control, mask),
                 self.before.wrong(mask),
-                sheet.wrong(mask),
+                sheet.wrong(mask, self._echoed_before.get(label)),
                 self._turned(sheet, mask),
             )
             for name, mask in self.groups().items()
@@ -277,7 +295,7 @@ class Comparison:
         return tuple(rows)
 
 
-def _kind(row: Answered, entities: Entities, training: frozenset[str]) -> int:
+def _kind(row: Answered, entities: Entities, training: Keys) -> int:
     if row.right:
         return -1
     return KINDS.index(entities.kind(row.fact, row.answer, abstained=row.abstained, training=training))

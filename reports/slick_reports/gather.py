@@ -11,7 +11,7 @@ from slick.errors import InputError
 from slick.knowledge import Category
 from slick.knowledge_file import KnowledgeFile, read_knowledge
 from slick_reports.arms import Arm, find_control, group_arms
-from slick_reports.beside import Probed, read_after, read_training_sets
+from slick_reports.beside import Probed, Trained, read_after, read_training_sets
 from slick_reports.comparable import check_comparable, check_knowledge
 from slick_reports.inputs import Scored, read_scored
 from slick_reports.numbers import Mismatch
@@ -31,7 +31,7 @@ class Request:
     title: str = TITLE
     allow_mismatch: bool = False
     after: Sequence[Path] = ()
-    training: Mapping[str, Path] = field(default_factory=dict)
+    training: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     margin: float | None = None
 
     def command(self) -> str:
@@ -43,8 +43,8 @@ class Request:
             words += ["--label", f"{run}={label}"]
         for after in self.after:
             words += ["--after", str(after)]
-        for label, path in self.training.items():
-            words += ["--training-set", f"{label}={path}"]
+        for label, paths in self.training.items():
+            words += [word for path in paths for word in ("--training-set", f"{label}={path}")]
         words += ["--margin", f"{100 * self.margin:g}"] if self.margin is not None else []
         words += ["--title", self.title] if self.title != TITLE else []
         words += ["--allow-mismatch"] if self.allow_mismatch else []
@@ -76,7 +76,8 @@ def _same(a: Path, b: Path) -> bool:
 class Gathered:
     """The runs of a report, read and found comparable. control_note: how the control was found, or why not.
 
-    after: an arm's label → the probe of its model. training: an arm's label → the answers it was trained on.
+    after: an arm's label → the probe of its model. training: an arm's label → for each of its runs the answers that it
+    was trained on, None where they were not given.
     """
 
     before: Scored
@@ -87,7 +88,7 @@ class Gathered:
     knowledge: KnowledgeFile | None
     mismatches: Sequence[Mismatch]
     after: Mapping[str, Probed] = field(default_factory=dict)
-    training: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    training: Mapping[str, Trained] = field(default_factory=dict)
 
     def runs(self) -> Iterator[Scored]:
         """Every score run, "before" first."""

@@ -211,13 +211,14 @@ def _learning(report: Report) -> list[str]:
             wording.decimal(side.wrong),
             *(
                 wording.NONE if part is None else wording.decimal(part)
-                for part in (side.abstained, side.echo, side.entity, side.other)
+                for part in (side.abstained, side.echo, side.echo_before, side.entity, side.other)
             ),
         ]
         for name, side in sides
         if side
     ]
-    header = ["wrong answers", "wrong", "abstained", "echo of a training answer", "another fact’s answer", "other"]
+    header = ["wrong answers", "wrong", "abstained", "echo of a training answer", "such echoes before"]
+    header += ["another fact’s answer", "other"]
     return [*parts, table(header, wrong)]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from slick.provenance import same_model
+from slick_reports.beside import training_digest
 from slick_reports.compare import Comparison
 from slick_reports.gather import Gathered
 from slick_reports.headline import quoted
@@ -15,6 +18,7 @@ def notes(gathered: Gathered, comparison: Comparison) -> list[str]:
     return [
         *_facts(gathered, comparison),
         *_runs(gathered),
+        *_training_sets(gathered),
         gathered.control_note,
         *_seeds_met(gathered, comparison),
     ]
@@ -49,6 +53,31 @@ def _runs(gathered: Gathered) -> list[str]:
     if len({tuple(versions_of(run).items()) for run in gathered.runs()}) > 1:
         found.append("The runs were made with different library versions; they are listed under provenance.")
     return found
+
+
+def _training_sets(gathered: Gathered) -> list[str]:
+    """Whose echoes are not told, or are told on the user's word alone."""
+    found = []
+    for arm in gathered.arms:
+        sets = gathered.training.get(arm.label, ())
+        without = [seed for seed, answers in zip(arm.seeds, sets, strict=True) if answers is None] if sets else []
+        if without:
+            found.append(
+                f"{quoted(arm.label)}: no training set was given for {_seeds(without)}, so their wrong answers are not "
+                "split into kinds; those of the other seeds are."
+            )
+        for run, answers in zip(arm.runs, sets, strict=False):
+            if answers is not None and training_digest(run) is None:
+                found.append(
+                    f"{quoted(str(run.path))} does not record what it was trained on; echoes are told by the set "
+                    "that was given for it."
+                )
+    return found
+
+
+def _seeds(seeds: Sequence[int | None]) -> str:
+    told = ", ".join("not recorded" if seed is None else str(seed) for seed in seeds)
+    return f"seed{'s' * (len(seeds) > 1)} {told}"
 
 
 def _seeds_met(gathered: Gathered, comparison: Comparison) -> list[str]:

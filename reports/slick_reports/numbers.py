@@ -62,8 +62,10 @@ class Difference:
 class WrongAnswers:
     """What the wrong answers of one side are, in facts a seed: the four kinds add up to `wrong`.
 
-    abstained: declines to answer. echo: answers another question of the arm's training set; None where that set was
-    not given. entity: answers another fact of the relation. other: none of these.
+    abstained: declines to answer. echo: answers another question of the seed's training set; None where no set was
+    given. entity: answers another fact of the relation. other: none of these. echo_before: how many wrong answers of
+    the model "before" stand in the same sets, which is what chance gives. Where sets were given, all of this is about
+    the seeds whose set was given.
     """
 
     wrong: float
@@ -71,6 +73,7 @@ class WrongAnswers:
     entity: float
     other: float
     echo: float | None = None
+    echo_before: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

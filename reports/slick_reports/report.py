@@ -37,7 +37,7 @@ def build_report(
     title: str = TITLE,
     allow_mismatch: bool = False,
     after: Sequence[Path] = (),
-    training: Mapping[str, Path] | None = None,
+    training: Mapping[str, Sequence[Path]] | None = None,
     margin: float | None = None,
 ) -> Report:
     """The numbers of a before-and-after report on score runs.
@@ -45,8 +45,8 @@ def build_report(
     runs: the first is "before" (the base model) unless `before` names another; the others are arms, and runs of one
     recipe with several seeds are one arm. knowledge: a probe of the base model; without it the categories come from
     the score runs. control: label of the control arm. labels: run path, as given → label. after: probes of tuned
-    models, for the migration matrix. training: an arm's label → its training set, to tell echoes of it. margin: the
-    drop, a fraction, that a verdict is about; without it there is no verdict.
+    models, for the migration matrix. training: an arm's label → its training sets, one a seed or one for all, to tell
+    echoes of them. margin: the drop, a fraction, that a verdict is about; without it there is no verdict.
     Raises InputError when a run cannot be read or the runs cannot be compared; allow_mismatch lets different
     settings pass and records them in the report.
     """

@@ -165,7 +165,7 @@ def expected_tables(document: Any) -> Iterator[tuple[str, list[list[str]]]]:
                     "–"
                     if side[kind] is None
                     else f"{wording.decimal(side[kind])} {wording.percent(side[kind] / side['wrong'])} %"
-                    for kind in ("abstained", "echo", "entity", "other")
+                    for kind in ("abstained", "echo", "echo_before", "entity", "other")
                 ),
             ]
             for name, side in sides
