@@ -7,7 +7,6 @@ from pathlib import Path, PurePath
 
 from slick.files import mapping_of, replacing
 from slick.statistics import LEVEL
-from slick_reports import wording
 from slick_reports.html import brief
 from slick_reports.text import LONG, visible
 from slick_sft.study.jobs import CONVERGENCE
@@ -107,10 +106,12 @@ def headline(study: Study, sections: Sequence[Section]) -> str:
         f"Known test facts at CONVERGENCE: {share_said(ends[0])} right after tuning on {share_name(low)} Unknown rows, "
         f"{share_said(ends[1])} on {share_name(high)}, a difference of {said(gap)}."
     )
-    verdict = next((s.data["verdict"] for s in sections if s.id == early_stopping.ID and s.data), None)
-    if verdict:
-        margin = wording.points(early_stopping.MARGIN).removeprefix("+")
-        told += f" That filtering loses nothing at EARLY_STOP: {verdict['verdict']} at a margin of {margin} points."
+    judged = next((s.data for s in sections if s.id == early_stopping.ID and s.data), {})
+    if judged.get("verdict"):
+        told += (
+            f" At EARLY_STOP filtering loses less than the margin of {early_stopping.margin()} points: "
+            f"{judged['verdict']['verdict']} on all facts, {judged['verdict_known']['verdict']} on Known ones."
+        )
     return told
 
 

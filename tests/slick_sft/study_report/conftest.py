@@ -192,7 +192,7 @@ def _tune(setup: Setup, arm: Arm, rows: Sequence[MixRow], harm: float, base_wins
         sets = {TRAIN: train}
         for split, n in (("dev", 40), ("test", setup.counts["test"]), ("ood", 80)):
             sets[split] = {
-                c: (round((skill - cost * lost + luck * skill) * (n // 4)), n // 4)
+                c: (round(min(1.0, skill - cost * lost + luck * skill) * (n // 4)), n // 4)
                 for c, (skill, cost) in _SKILL.items()
             }
         append_dynamics(place / DYNAMICS, Measurement(epoch * 5, float(epoch), sets, seconds=0.5))

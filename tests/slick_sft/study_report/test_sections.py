@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from slick.errors import InputError
-from slick.statistics import Estimate
+from slick.statistics import Estimate, Interval
+from slick.verdict import Judgement, Outcome, Verdict
 from slick_sft.study_report import (
     categories,
     controls,
@@ -170,17 +171,39 @@ def test_two_variants_have_no_linear_model(small: Path) -> None:
     assert section.tables[0].rows[0][1].text == "–"
 
 
-def test_filtering_loses_nothing_at_early_stop(study: Study) -> None:
+def test_filtering_loses_less_than_the_margin_at_early_stop(study: Study) -> None:
     """A verdict over the shares whose D_Known was trained; other rows stand beside it and decide nothing."""
     section = early_stopping.section(study)
-    assert finding(section, "dropping Unknown rows loses nothing") is AGREES
+    assert finding(section, "dropping Unknown rows loses less than 3.0 points") is AGREES
     assert section.data["verdict"]["verdict"] == "PASS"
     assert [v["name"] for v in section.data["verdict"]["categories"]] == ["50 % Unknown"]
-    gated, others = section.tables
+    verdicts, gated, others = section.tables
+    assert [[cell.text.split()[0] for cell in row] for row in verdicts.rows] == [
+        ["all", "PASS", "PASS"],
+        ["Known", section.data["verdict_known"]["verdict"], section.data["verdict_known"]["verdict"]],
+    ]
     assert [row[0].text for row in gated.rows] == ["50 %"]
     assert [row[0].text for row in others.rows] == ["75 %", "100 %"]
     assert "no part of the verdict" in others.caption
     assert any("Epoch 0 won in none of the 26 runs" in text for text in section.text)
+
+
+def test_a_real_loss_is_named_beside_a_pass() -> None:
+    """What is ruled out is a loss as large as the margin; the verdict on Known facts stands beside that on all."""
+    interval = Interval(-0.016, -0.003)
+    lost = Verdict("50 % Unknown", Outcome.PASS, 0.03, Estimate(-0.009, interval, 900, "facts"))
+    kept = Verdict("75 % Unknown", Outcome.PASS, 0.03, Estimate(-0.001, Interval(-0.01, 0.008), 900, "facts"))
+    open_one = Verdict("50 % Unknown", Outcome.INCONCLUSIVE, 0.03, Estimate(-0.02, Interval(-0.05, 0.01), 500, "facts"))
+    judged = {
+        "all": Judgement(Outcome.PASS, (lost, kept), 0.9, 1),
+        "Known": Judgement(Outcome.INCONCLUSIVE, (open_one, kept), 0.9, 1),
+    }
+    claim = early_stopping.claim(judged)
+    assert claim.finding is AGREES
+    assert claim.here == (
+        "PASS at a margin of 3.0 points, with a real loss at 50 % Unknown −0.9 points (−1.6 to −0.3); "
+        "Known facts alone: INCONCLUSIVE"
+    )
 
 
 def test_without_d_known_filtering_is_not_judged(helped: Study) -> None:
