@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -14,26 +12,23 @@ import numpy as np
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES, KNOWN
-from slick.paired import Paired, paired
-from slick.statistics import LEVEL, Estimate, Interval, arm_share
+from slick.statistics import LEVEL, Estimate, arm_share
 from slick_reports import numbers
 from slick_reports.headline import quoted
 from slick_reports.history_numbers import Flipped, GroupLine, History, Step, Version
+from slick_reports.history_steps import ALPHA, adjusted, headline, noise_told, step_of
 from slick_reports.history_versions import Asked, versions_of
 from slick_reports.inputs import mapping
 from slick_reports.ledger import Columns, Held, Ledger
 from slick_reports.noise import known_shares
 from slick_reports.numbers import Shares, Side
 from slick_reports.text import visible
-from slick_reports.wording import points, points_limits, size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Mask = NDArray[np.bool_]
 
-# All steps of a history together: where nothing changed, one history in twenty marks anything.
-ALPHA = 0.05
 TITLE = "What each version knows"
 STALE_DAYS = 90.0
 
@@ -134,6 +129,7 @@ class _History:
         return History(
             title=title,
             headline=headline(self.versions[self.baseline].name, self.versions[-1].name, steps),
+            noise=noise_told(steps),
             series=series,
             settings=_settings(self.versions[0].runs[0]),
             baseline=self.versions[self.baseline].name,
@@ -158,7 +154,7 @@ class _History:
         return Version(
             version.name,
             version.at,
-            tuple(_seed(run) for run in version.runs),
+            version.seeds,
             int(version.asked.sum()),
             groups,
             self._shares(version.name),
@@ -199,25 +195,7 @@ class _History:
         pairs += [("baseline", self.baseline, i) for i in range(self.baseline + 2, len(self.versions))]
         for against, i, j in pairs:
             for name, mask in groups.items():
-                yield self._step(against, self.versions[i], self.versions[j], name, mask)
-
-    def _step(self, against: str, earlier: Asked, later: Asked, group: str, mask: Mask) -> Step:
-        both = mask & earlier.asked & later.asked
-        inside = np.flatnonzero(both)
-        before, after = earlier.right[:, both], later.right[:, both]
-        if 1 in (len(before), len(after)):
-            # One run says nothing of its seeds, so it meets one run.
-            before, after = before[:1], after[:1]
-        found = paired(
-            after,
-            before,
-            clusters=[self._clusters[i] for i in inside],
-            strata=[self._strata[i] for i in inside],
-        )
-        estimate = _clipped(found.estimate(LEVEL)) if found else None
-        p = two_sided(found) if found else None
-        lost, gained = (found.lost, found.gained) if found else (0.0, 0.0)
-        return Step(against, earlier.name, later.name, group, len(inside), estimate, lost, gained, p, None, False)
+                yield step_of(against, self.versions[i], self.versions[j], name, mask, self._clusters, self._strata)
 
     def _flipped(self) -> Iterator[Flipped]:
         """Facts whose answer changed sides between any two versions, in the ledger's order."""
@@ -249,7 +227,11 @@ class _History:
         if any(int(version.asked.sum()) != int(asked.sum()) for version in self.versions):
             yield "Not every version was asked the same facts: each step is on the facts that both were asked."
         if any(len(version.runs) > 1 for version in self.versions) and any(len(v.runs) == 1 for v in self.versions):
-            yield "Where a version with one run meets one with several seeds, only the first seed of each is compared."
+            yield (
+                "A single trained run says nothing of its seeds, so it meets one run of a version with several: that "
+                "of the same seed if there is one. A run that records no training seed is taken for a model that was "
+                "not trained; it is fixed, and meets all of them."
+            )
         if again := [f"{quoted(v.name)} {v.repeats}" for v in self.versions if v.repeats]:
             yield (
                 "Scores of the same weights are one seed, and of a fact that was asked again the latest answer counts; "
@@ -262,13 +244,9 @@ class _History:
         yield (
             "A step is tested two-sided, paired fact by fact, facts of one subject as a cluster, relations as strata; "
             f"p-values are adjusted by Holm over all {steps} steps, so that together they err in {100 * ALPHA:g} % of "
-            "histories where nothing changed."
+            "histories where nothing changed, the seed included. Where a step holds the noise of facts alone, a mere "
+            "retraining with another seed may be marked."
         )
-
-
-def _seed(run: Held) -> int | None:
-    seed = run.record.get("seed")
-    return seed if isinstance(seed, int) else None
 
 
 def _side(version: Asked, mask: Mask) -> Side:
@@ -279,36 +257,11 @@ def _side(version: Asked, mask: Mask) -> Side:
     return Side(estimate, float(version.abstained[:, mask].mean()))
 
 
-def _clipped(estimate: Estimate) -> Estimate:
-    if estimate.interval is None:
-        return estimate
-    low, high = max(estimate.interval.low, -1.0), min(estimate.interval.high, 1.0)
-    return replace(estimate, interval=Interval(low, high, estimate.interval.level))
-
-
 def _days(earlier: str, later: str) -> float | None:
     """Days between two dates; None where one is not recorded."""
     if not earlier or not later:
         return None
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds() / 86_400
-
-
-def two_sided(found: Paired) -> float | None:
-    """The p-value of "no difference", either way; None where it is undefined."""
-    mirrored = replace(found, value=-found.value, lost=found.gained, gained=found.lost)
-    below, above = found.chance_above(0.0), mirrored.chance_above(0.0)
-    return None if below is None or above is None else min(1.0, 2 * min(below, above))
-
-
-def adjusted(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """The steps with their p-values adjusted by Holm (1979), and marked where that stands at ALPHA."""
-    order = sorted((p, place) for place, step in enumerate(steps) if (p := step.p) is not None)
-    found, most = list(steps), 0.0
-    for rank, (p, place) in enumerate(order):
-        # An undefined one counts among the comparisons, and is never marked.
-        most = max(most, min(1.0, p * (len(steps) - rank)))
-        found[place] = replace(steps[place], adjusted=most, changed=most < ALPHA)
-    return tuple(found)
 
 
 def flips_of(path: str) -> int:
@@ -332,31 +285,3 @@ def fate(path: str, baseline: int) -> tuple[str, int | None]:
         return "gained", None
     last_right = path.rindex("1")
     return "lost", path.index("0", last_right)
-
-
-def headline(baseline: str, newest: str, steps: Sequence[Step]) -> str:
-    """One sentence: the marked changes, the worst first, and where the newest version stands against the baseline."""
-    changes = [step for step in steps if step.changed and step.against == "previous"]
-    told = "No step between two versions is a change that stands after correction"
-    if changes:
-        fell = [step for step in changes if _value(step) < 0]
-        worst = min(fell or changes, key=_value)
-        verb = "fell" if _value(worst) < 0 else "rose"
-        what = "all facts" if worst.group == numbers.ALL else f"{worst.group} facts"
-        places = len({step.later for step in changes})
-        told = (
-            f"{places} version{'s changed' if places > 1 else ' changed'} accuracy; most: in {quoted(worst.later)} it "
-            f"{verb} by {size(_value(worst))} points on {what} against {quoted(worst.earlier)} "
-            f"({points_limits(worst.estimate.interval if worst.estimate else None)}, n = {worst.n:,})"
-        )
-    last = [s for s in steps if s.later == newest and s.earlier == baseline and s.group == numbers.ALL]
-    if last and last[-1].estimate:
-        told += (
-            f"; {quoted(newest)} stands at {points(last[-1].estimate.value)} points against the baseline "
-            f"{quoted(baseline)} ({points_limits(last[-1].estimate.interval)})"
-        )
-    return f"{told}."
-
-
-def _value(step: Step) -> float:
-    return step.estimate.value if step.estimate else math.inf

@@ -129,6 +129,8 @@ def show(
     header = ["version", "date", "facts", "accuracy, %", "step", "p (Holm)", "marks"]
     print_table(f"{found.n:,} facts, {found.series}", header, rows)
     typer.echo(found.headline)
+    if found.noise:
+        typer.echo(found.noise)
     for path in write_history(found, out) if out else ():
         typer.echo(str(path))
 

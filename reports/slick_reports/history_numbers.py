@@ -53,7 +53,9 @@ class Step:
     """One tested comparison: `later` minus `earlier` on the facts that both answered.
 
     against: "previous" or "baseline". p: two-sided; adjusted: by Holm over all steps of the history; None where it is
-    undefined. changed: whether it stands at the history's level.
+    undefined. changed: whether it stands at the history's level. noise: what the interval holds, "facts" (one
+    checkpoint against another) or "facts and seeds". seeds: of the earlier and the later run where one met one, None
+    for a model that records none; else None.
     """
 
     against: str
@@ -67,6 +69,8 @@ class Step:
     p: float | None
     adjusted: float | None
     changed: bool
+    noise: str = "facts"
+    seeds: tuple[int | None, int | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,11 @@ class Flipped:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Everything that a history says. alpha: the level that all steps together keep."""
+    """Everything that a history says. alpha: the level that all steps together keep. noise: what intervals hold."""
 
     title: str
     headline: str
+    noise: str
     series: str
     settings: Mapping[str, str]
     baseline: str

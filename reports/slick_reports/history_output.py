@@ -16,6 +16,7 @@ from slick.statistics import Estimate
 from slick_reports import charts, history_charts, wording
 from slick_reports.embedded import BUDGET, safe_json, size_of
 from slick_reports.history_numbers import Flipped, History, Step, Version
+from slick_reports.history_steps import seeds_told
 from slick_reports.html import page_environment, page_script, style_hash, style_sheet
 from slick_reports.json_report import plain, pretty
 from slick_reports.ledger_entries import ABSTAINED, NOT_ASKED, RIGHT
@@ -77,6 +78,7 @@ def render_html(history: History, *, stem: str = "history") -> str:
     ]
     environment = page_environment("slick_reports")
     environment.globals["line_sign"] = _sign
+    environment.globals["seeds_told"] = seeds_told
     return environment.get_template(
         "history.html.j2"
     ).render(
@@ -161,6 +163,7 @@ def render_markdown(history: History, *, stem: str = "history") -> str:
         MARKDOWN_MARK,
         f"# {escape(history.title)}",
         f"**{sentence(history.headline)}**",
+        sentence(history.noise),
         f"Accuracy in percent, differences in points, {wording.level(history.level)} intervals in brackets. "
         f"{history.n:,} facts, series {escape(history.series)}.",
         "## Versions",
@@ -201,7 +204,7 @@ def _accuracy(version: Version, group: str) -> str:
 
 
 def _steps(steps: Sequence[Step]) -> str:
-    header = ["step", "against", "facts", "n", "difference", "lost", "gained", "p (Holm)", "change"]
+    header = ["step", "against", "facts", "n", "difference", "lost", "gained", "p (Holm)", "change", "noise"]
     rows = [
         [
             f"{escape(step.earlier)} → {escape(step.later)}",
@@ -213,6 +216,7 @@ def _steps(steps: Sequence[Step]) -> str:
             wording.decimal(step.gained),
             wording.chance(step.adjusted),
             ("▼" if step.estimate and step.estimate.value < 0 else "▲") if step.changed else "",
+            f"{step.noise} ({told})" if (told := seeds_told(step)) else step.noise,
         ]
         for step in steps
     ]

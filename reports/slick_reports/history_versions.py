@@ -41,6 +41,17 @@ class Asked:
         """Facts that every seed of the version was asked."""
         return np.asarray(~np.isnan(self.right).any(axis=0), dtype=bool)
 
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """The training seed of every run; None where none is recorded."""
+        found = (run.record.get("seed") for run in self.runs)
+        return tuple(seed if isinstance(seed, int) and not isinstance(seed, bool) else None for seed in found)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it is one model without a training seed, such as a base model: its one run is all there is."""
+        return self.seeds == (None,)
+
 
 def versions_of(runs: Sequence[Held], columns: Mapping[int, Columns], places: Mapping[int, int]) -> list[Asked]:
     """Versions in the order of their first score. runs: scores of one series, by date; places: fact number → place."""

@@ -124,6 +124,7 @@ def test_every_number_of_the_page_is_the_jsons(history: History) -> None:
         assert row[5] == told(step["estimate"], points, points_interval)
         assert row[6:9] == [*(wording.decimal(step[k]) for k in ("lost", "gained")), wording.chance(step["adjusted"])]
         assert bool(row[9]) is step["changed"]
+        assert row[10] == step["noise"] == "facts"
     (row,) = cells(text, "Table of categories by version")
     shares = document["versions"][0]["shares"]["categories"]
     assert row[2:] == [told(s["share"], percent, percent_interval) for s in shares]
@@ -150,6 +151,7 @@ def test_the_page_marks_changes_baseline_and_flips_without_a_script(history: His
     text = history_output.render_html(history)
     assert text.count("fell ▼") == sum(step.changed for step in history.steps) > 0
     assert "●●○○" in text
+    assert history.noise in text
     assert "baseline: v0" in text
     assert "default-src 'none'; style-src 'sha256-" in text
     assert len(re.findall(r"<(?:script|style)>", text)) == 2
@@ -163,6 +165,8 @@ def test_the_markdown_says_the_same(history: History) -> None:
         assert f"| {version.name} | 2025-01-0" in text
         assert wording.estimate_percent(accuracy) in text
     assert text.count("▼") == sum(step.changed for step in history.steps)
+    assert history.noise in text
+    assert "| facts |" in text
     assert "35 facts: 35 lost." in text
     assert "The first 30 are shown; 5 more stand in history.json." in text
 
