@@ -32,6 +32,14 @@ MODEL = "model"
 CHECKPOINTS = "checkpoints"
 
 
+class DivergedError(RunError):
+    """Loss, weights or logits ceased to be numbers. found: the message without its advice."""
+
+    def __init__(self, found: str, advice: str) -> None:
+        super().__init__(f"{found}; {advice}")
+        self.found = found
+
+
 @dataclass(frozen=True, slots=True)
 class LoRA:
     """A low-rank adapter on every linear layer but the output head. Fields are peft's; `r` is the rank."""
@@ -135,7 +143,7 @@ def tune(tuning: Tuning, out: Path, *, callbacks: Sequence[Any] = ()) -> Mapping
 
     Returns the run's record (`training.json`), also where the run was finished before. Raises InputError for
     anything wrong with model, data, settings or `out`, before anything is written, and RunError where training
-    fails: its checkpoints stay.
+    fails (DivergedError where it came to what is no number): its checkpoints stay.
     """
     from slick.backend import quiet
 
@@ -283,9 +291,10 @@ def _train(trainer: Any, tuning: Tuning, run: TuningRun) -> None:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
     except RunError as error:
         kept = last_good_checkpoint(run.out / CHECKPOINTS)
-        raise RunError(
-            f"{run.out}: {error}; lower --learning-rate and choose another --out"
-            + (f" (the last good checkpoint is {kept})" if kept else "")
+        raise DivergedError(
+            f"{run.out}: {error}",
+            "lower --learning-rate and choose another --out"
+            + (f" (the last good checkpoint is {kept})" if kept else ""),
         ) from error
     except (RuntimeError, ValueError, IndexError, OSError) as error:
         raise RunError(f"{run.out}: training stopped: {error}") from error

@@ -266,6 +266,7 @@ def _tune(setup: Setup, arm: Arm, mixed: Job, watched: Sequence[Job], size: int 
         "data": f"{SETS}/{arm.mixed}",
         "training": training.as_dict(),
         "arm": arm.variant.name,
+        "version": arm.variant.version,
         "seed": arm.seed,
         "watch": {job.name.removeprefix("probe/"): job.outs[0] for job in watched},
         "watch_rows": setup.grid.watch_rows,

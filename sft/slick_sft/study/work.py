@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slick.errors import InputError, Mistakes
+from slick.errors import InputError, Mistakes, RunError
 from slick.knowledge import CATEGORIES, Category, Estimator, Knowledge
 from slick.prompts import DEFAULT_FORM
 from slick.training import TRAINING
@@ -34,6 +34,9 @@ _STEPS = 5
 _SETS = 10
 # Facts that are asked while measuring.
 _MEASURED = 48
+# The rate at which steps are timed: they take as long, and no weight moves, whatever the grid's rate would do. Not 0,
+# since some schedules divide by it.
+_STILL = 1e-30
 Record = Mapping[str, Any]
 
 
@@ -141,7 +144,7 @@ def _check_unknown(knowledge: Sequence[Knowledge], recipes: Sequence[Recipe]) ->
 
 def _tune(work: Work, out: Path) -> Record:
     from slick_sft.formats import read_training_set
-    from slick_sft.train import tune
+    from slick_sft.train import DivergedError, tune
     from slick_sft.watched import read_watch
 
     place = out / work["out"]
@@ -151,8 +154,26 @@ def _tune(work: Work, out: Path) -> Record:
     _name_device(place, work["device"])
     data = read_training_set(out / work["data"])
     watch = read_watch([f"{name}={out / probe}" for name, probe in work["watch"].items()], rows=work["watch_rows"])
-    record = tune(_tuning(work, work["training"], data, watch), place)
+    try:
+        record = tune(_tuning(work, work["training"], data, watch), place)
+    except DivergedError as error:
+        raise RunError(f"{error.found}; {_mend(work)}") from error
     return {"steps": record["steps"], "early_stop": record.get("early_stop")}
+
+
+def _mend(work: Work) -> str:
+    """What can be done about an arm whose training came to what is no number."""
+    if version := work["version"]:
+        how = (
+            f"lower learning_rate of version {version} in the grid and remove what stands of it (tuned/{version}-*, "
+            f"scores/{version}-*), or leave that version out"
+        )
+    else:
+        how = (
+            "lower training.learning_rate in the grid and choose another --out, or leave variant "
+            f"{work['arm']} out of the grid"
+        )
+    return f"{how}; the rest of the study goes on, and can be finished without it"
 
 
 def _name_device(place: Path, device: str) -> None:
@@ -253,7 +274,7 @@ def _step_seconds(work: Work, training: Mapping[str, Any], facts: Sequence[Fact]
     from slick_sft.arguments import rows_a_step
     from slick_sft.formats import TrainingSet
     from slick_sft.study.clock import Clock
-    from slick_sft.train import tune
+    from slick_sft.train import DivergedError, tune
 
     rows: list[TrainRow] = [
         {"prompt": form_prompt(DEFAULT_FORM, fact.question), "completion": completion(DEFAULT_FORM, fact.answers[0])}
@@ -265,7 +286,13 @@ def _step_seconds(work: Work, training: Mapping[str, Any], facts: Sequence[Fact]
     clock = Clock()
     settings = {**training["settings"], "save_strategy": "no"}
     data = TrainingSet(rows, digest_of(rows), "measured")
-    tune(_tuning(work, {**training, "epochs": 1, "settings": settings}, data, None), out, callbacks=[clock])
+    timed = {**training, "epochs": 1, "learning_rate": _STILL, "settings": settings}
+    try:
+        tune(_tuning(work, timed, data, None), out, callbacks=[clock])
+    except DivergedError as error:
+        raise RunError(
+            f"{error.found}, before anything was learned: by these settings of the grid the model yields no numbers"
+        ) from error
     return median(clock.seconds[1:])
 
 

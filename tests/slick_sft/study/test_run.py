@@ -228,7 +228,7 @@ def test_a_study_that_watched_what_a_tenth_buys_goes_on_so_or_not_at_all(
     begun = {job.name: {"settings": job.settings} for job in jobs}
     (out / "study.json").write_text(json.dumps({**read(out), "jobs": begun}))
     for begin in (run_study, plan_study):
-        with pytest.raises(InputError, match=r"that rest on them, or go on as it was begun, with `watch_rows: tenth` in the"):
+        with pytest.raises(InputError, match=r"rest on them, or go on as it was begun, with `watch_rows: tenth` in"):
             begin(wish(out, grid=silent), forbidden, 1, 1)
     State.read(out).check(setup, jobs)
 
@@ -402,6 +402,25 @@ def test_a_failed_job_leaves_the_others_done(
     monkeypatch.setitem(work._KINDS, "tune", real)
     run_study(asked, lambda place, *_: inline(place), 1, 1)
     assert tables(tmp_path / "out") == tables(finished)
+
+
+def test_a_rate_that_is_too_high_stops_its_own_arms_alone(
+    tmp_path: Path, finished: Path, wish: Make, inline: Any
+) -> None:
+    """It can be measured; its arm fails, and says so in the grid's words; without it the study is finished."""
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    hot = GRID.replace("variants:", "versions: {hot: {learning_rate: 1.0e+30, variants: [unknown-50]}}\nvariants:")
+    said = (
+        r"(?s)tune/hot-unknown-50-seed0: .*after step \d+.*; lower learning_rate of version hot in the grid and remove "
+        r"what stands of it \(tuned/hot-\*, scores/hot-\*\), or leave that version out"
+    )
+    with pytest.raises(RunError, match=said) as caught:
+        run_study(wish(out, grid=parse_grid(hot, "hot")), lambda place, *_: inline(place), 1, 1)
+    assert "--learning-rate" not in str(caught.value)
+    assert read(out)["finished"] is False
+    run_study(wish(out), forbidden, 1, 1)
+    assert read(out)["finished"] is True
 
 
 def test_a_wrong_training_setting_is_found_before_anything_is_probed(tmp_path: Path, wish: Make, inline: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slick_sft.study.grid import parse_grid
-from slick_sft.study.work import _name_device, _step_seconds
+from slick_sft.study.work import _mend, _name_device, _step_seconds
 from slick_tasks.lab import load_facts
 
 
@@ -18,6 +18,25 @@ def test_a_step_is_timed_however_many_micro_batches_it_gathers(tiny_model: Path,
     training = parse_grid(grid, "grid").trainings[""].as_dict()
     work = {"model": str(tiny_model), "arm": "measured", "seed": 0, "device": "cpu"}
     assert _step_seconds(work, training, load_facts()[:4], tmp_path / "out") > 0
+
+
+def test_a_step_is_timed_whatever_the_rate_would_do(tiny_model: Path, tmp_path: Path) -> None:
+    """Nothing is to be learned of it, and a rate that ends in no numbers keeps no study from being begun."""
+    training = parse_grid("{variants: [natural], training: {batch_size: 2}}", "grid").trainings[""].as_dict()
+    work = {"model": str(tiny_model), "arm": "measured", "seed": 0, "device": "cpu"}
+    assert _step_seconds(work, training | {"learning_rate": 1e30}, load_facts()[:4], tmp_path / "out") > 0
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("hot", "lower learning_rate of version hot in the grid and remove what stands of it"),
+        ("", "lower training.learning_rate in the grid and choose another --out, or leave variant natural out"),
+    ],
+)
+def test_what_cannot_be_trained_is_mended_in_the_grid(version: str, said: str) -> None:
+    """By the version whose rate it is, or by the grid's own."""
+    assert said in _mend({"version": version, "arm": "natural"})
 
 
 @pytest.mark.parametrize(("begun", "after"), [("", "cpu"), ("cpu", "cpu"), ("cuda", "cuda")])
