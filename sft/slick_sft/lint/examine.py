@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -15,13 +14,13 @@ from slick.facts import Fact, by_relation, sample_facts
 from slick.matching import normalize
 from slick.rows import nearest, shown
 from slick_sft.lint.asked import around_questions, question_of
-from slick_sft.lint.edits import WEIGHT
 from slick_sft.lint.reading import read_source
 from slick_sft.lint.relations import mine
 from slick_sft.lint.shapes import Exchange, exchanges
 from slick_sft.lint.short_facts import Reason, ShortFact, short_fact
 from slick_sft.lint.sources import Row, Source
 from slick_sft.lint.turns import ASSISTANT, USER
+from slick_sft.lint.weights import weight_of
 
 # The relation of questions of which there are too few alike; a name that no template can have.
 MIXED = "(mixed)"
@@ -106,7 +105,7 @@ def _check_column(name: str, rows: Sequence[tuple[Source, Row, Exchange]]) -> No
 
 def _examined(rows: Sequence[tuple[Source, Row, Exchange]], relation_column: str) -> list[Examined]:
     around = around_questions(exchange.user for _, _, exchange in rows)
-    stated = [Reason.SILENT if _is_silent(row) else short_fact(exchange, around) for _, row, exchange in rows]
+    stated = [Reason.SILENT if weight_of(row.cells) == 0 else short_fact(exchange, around) for _, row, exchange in rows]
     asked = [
         item.question if isinstance(item, ShortFact) else question_of(exchange.user, around) or ""
         for item, (_, _, exchange) in zip(stated, rows, strict=True)
@@ -130,13 +129,6 @@ def _examined(rows: Sequence[tuple[Source, Row, Exchange]], relation_column: str
         fact = Fact.create(item.question, item.answers, relation=relation, subject=subject_key(subject))
         found.append(Examined(source, row, exchange, fact, None, question))
     return found
-
-
-def _is_silent(row: Row) -> bool:
-    """Whether the row's loss has the weight 0; in CSV a weight is text."""
-    with suppress(ValueError, TypeError):
-        return WEIGHT in row.cells and float(row.cells[WEIGHT]) == 0
-    return False
 
 
 def question_key(question: str) -> str:

@@ -27,6 +27,7 @@ from slick.rows import shown
 from slick_sft.lint.edits import WEIGHT, Place
 from slick_sft.lint.sources import Source
 from slick_sft.lint.turns import ASSISTANT, ROLES, USER, turns_of
+from slick_sft.lint.weights import weight_of
 
 # Every column that a form, or a fact's relation, may stand in.
 COLUMNS = (
@@ -95,6 +96,10 @@ def exchanges(source: Source, mistakes: Mistakes) -> list[tuple[Exchange, ...]]:
     found: list[tuple[Exchange, ...]] = []
     firsts: defaultdict[Form, list[str]] = defaultdict(list)
     for row in source.rows:
+        try:
+            weight_of(row.cells)
+        except ValueError as problem:
+            mistakes.add(f"{source.where(row)}: {problem}")
         try:
             of_row = read_exchanges(row.cells)
         except NotARowError as problem:

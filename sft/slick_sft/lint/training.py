@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from typing import Any
 
 from slick.prompts import check_form
-from slick_sft.lint.edits import WEIGHT
 from slick_sft.lint.examine import Examined
+from slick_sft.lint.weights import weight_of
 
 
 def training_rows(rows: Sequence[Examined], silenced: Collection[int] = ()) -> list[dict[str, Any]]:
@@ -25,7 +24,7 @@ def training_rows(rows: Sequence[Examined], silenced: Collection[int] = ()) -> l
     for i, row in enumerate(rows):
         prompt, completion = row.exchange.prompt, row.exchange.completion
         if learns(row):
-            weight = 0.0 if i in silenced else _weight(row)
+            weight = 0.0 if i in silenced else weight_of(row.row.cells)
             found.append({"prompt": prompt, "completion": completion, "weight": weight})
     return found
 
@@ -49,9 +48,3 @@ def form_of(rows: Sequence[Examined]) -> str:
             # A space at the end would merge with the answer's first token.
             found[text.replace(question, "{question}").rstrip(" ")] += 1
     return check_form(found.most_common(1)[0][0]) if found else ""
-
-
-def _weight(row: Examined) -> float:
-    with suppress(ValueError, TypeError):
-        return float(row.row.cells[WEIGHT]) if WEIGHT in row.row.cells else 1.0
-    return 1.0

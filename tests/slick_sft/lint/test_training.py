@@ -20,15 +20,15 @@ def test_rows_with_their_weights(write: Callable[..., Path]) -> None:
         {"prompt": "a", "completion": " b"},
         {"prompt": "c", "completion": "d", "weight": 0.5},
         {"prompt": "e", "completion": " "},
-        {"prompt": "f", "completion": "g", "weight": "?"},
+        {"prompt": "f", "completion": "g", "weight": "2"},
     ]
     _, found = read_datasets([write(rows)])
     assert training_rows(found) == [
         {"prompt": "a", "completion": " b", "weight": 1.0},
         {"prompt": "c", "completion": "d", "weight": 0.5},
-        {"prompt": "f", "completion": "g", "weight": 1.0},
+        {"prompt": "f", "completion": "g", "weight": 2.0},
     ]
-    assert [row["weight"] for row in training_rows(found, {0, 1, 2})] == [0.0, 0.0, 1.0]
+    assert [row["weight"] for row in training_rows(found, {0, 1, 2})] == [0.0, 0.0, 2.0]
 
 
 def test_conversations_are_messages(write: Callable[..., Path]) -> None:
