@@ -14,6 +14,7 @@ import pytest
 from slick.errors import InputError
 from slick.statistics import Estimate, Interval
 from slick.verdict import Judgement, Outcome, Verdict
+from slick_reports import wording
 from slick_sft.study_report import (
     categories,
     controls,
@@ -232,11 +233,30 @@ def test_the_report_says_when_the_base_model_won(made: Maker, tmp_path: Path) ->
 def test_single_categories_are_compared_with_maybe_known(study: Study) -> None:
     """Differences over facts and seeds, a star where Holm's correction is stood, the paper's figures beneath."""
     section = categories.section(study)
-    assert finding(section, "only-Unknown loses HighlyKnown facts") is AGREES
+    assert finding(section, "only-Unknown loses more HighlyKnown facts") is AGREES
+    (here,) = [claim.here for claim in section.claims if "only-Unknown loses more" in claim.claim]
+    base = wording.percent(float(study.base("test").right[0, study.group("test", "HighlyKnown")[0]].mean()))
+    assert ", which stands Holm's correction; only-Unknown " in here
+    assert f" of {base} % (" in here
     assert cell(section, 3, "only-Unknown", "HighlyKnown").endswith(" *")
     assert not cell(section, 3, "only-HighlyKnown", "Unknown").endswith("*")
     (row,) = [row for row in section.tables[1].rows if row[0].text == "only-Unknown"]
     assert row[1].under == "paper 25.8"
+
+
+def test_a_single_categorys_claim_agrees_only_where_holm_stands() -> None:
+    """As the table's star: an interval of one comparison alone, beyond 0, leaves it open."""
+    fell = Estimate(-0.033, Interval(-0.064, -0.002), 439, "facts")
+    groups = ("all", "HighlyKnown")
+    values = {
+        stage: {name: dict.fromkeys(groups, fell) for name in ("only-MaybeKnown", "only-Unknown")}
+        for stage in ("early_stop", "convergence")
+    }
+    for stands, expected in ((True, AGREES), (False, OPEN)):
+        against = {s: {"only-Unknown": dict.fromkeys(groups, (fell, 0.04, stands))} for s in values}
+        _, claim = categories.claims(against, values, fell)
+        assert claim.finding is expected
+        assert ("does not stand Holm's correction" in claim.here) is not stands
 
 
 def test_relabelling_costs_answers(study: Study) -> None:
