@@ -15,7 +15,7 @@ from slick.knowledge import CATEGORIES, KNOWN
 from slick.statistics import LEVEL, Estimate, arm_share
 from slick_reports import numbers
 from slick_reports.headline import quoted
-from slick_reports.history_numbers import Flipped, GroupLine, History, Step, Version
+from slick_reports.history_numbers import BEFORE, Flipped, GroupLine, History, Step, Version
 from slick_reports.history_steps import ALPHA, adjusted, headline, noise_told, step_of
 from slick_reports.history_versions import Asked, versions_of
 from slick_reports.inputs import mapping
@@ -273,12 +273,14 @@ def flips_of(path: str) -> int:
 def fate(path: str, baseline: int) -> tuple[str, int | None]:
     """What became of a fact since the baseline, and the place of the first bad version where it is lost.
 
-    Lost: right at the baseline (or at the first later version that was asked) and wrong in the last that was asked.
+    Lost: right at the baseline (or at the first later version that was asked) and wrong in the newest. A fact that the
+    newest was not asked has no end, and one that was always right or always wrong since the baseline moved before it.
     """
-    since = path[baseline:]
-    if not since.replace("-", "") or path[-1] == "-":
+    asked = path[baseline:].replace("-", "")
+    if asked and len(set(asked)) == 1:
+        return BEFORE, None
+    if not asked or path[-1] == "-":
         return "moved, end not asked", None
-    asked = since.replace("-", "")
     if asked[0] == asked[-1]:
         return ("came back" if asked[0] == "1" else "fell back"), None
     if asked[0] == "0":

@@ -15,7 +15,13 @@ from slick_reports.numbers import Shares, Side
 # 1: first version.
 SCHEMA = 1
 
-STATES = ("lost", "gained", "came back", "fell back", "moved, end not asked")
+# Of a fact that kept its side from the baseline on.
+BEFORE = "moved before the baseline"
+STATES = ("lost", "gained", "came back", "fell back", "moved, end not asked", BEFORE)
+MAJORITY = (
+    "Of several seeds the majority decides: a fact is right where more than half of them have it, so that an even tie "
+    "counts as wrong."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,8 @@ class Step:
 class Flipped:
     """A fact that was right in some version and wrong in another.
 
-    path: one sign a version, "1" right (in most of its seeds), "0" wrong, "-" not asked. flips: changes along it.
-    first_bad: of a lost fact, the first version from which on it was never right again.
+    path: one sign a version, "1" right (in more than half of its seeds), "0" wrong, "-" not asked. flips: changes along
+    it. first_bad: of a lost fact, the first version from which on it was never right again.
     """
 
     fact: Fact

@@ -15,7 +15,7 @@ from slick.knowledge import CATEGORIES
 from slick.statistics import Estimate
 from slick_reports import charts, history_charts, wording
 from slick_reports.embedded import BUDGET, safe_json, size_of
-from slick_reports.history_numbers import Flipped, History, Step, Version
+from slick_reports.history_numbers import MAJORITY, Flipped, History, Step, Version
 from slick_reports.history_steps import seeds_told
 from slick_reports.html import page_environment, page_script, style_hash, style_sheet
 from slick_reports.json_report import plain, pretty
@@ -78,7 +78,7 @@ def render_html(history: History, *, stem: str = "history") -> str:
     ]
     environment = page_environment("slick_reports")
     environment.globals["line_sign"] = _sign
-    environment.globals["seeds_told"] = seeds_told
+    environment.globals |= {"seeds_told": seeds_told, "majority": MAJORITY}
     return environment.get_template(
         "history.html.j2"
     ).render(
@@ -253,7 +253,7 @@ def _lost(history: History, stem: str) -> list[str]:
     rest = len(history.flipped) - len(rows)
     return [
         "## Facts that flipped",
-        f"{len(history.flipped):,} facts: {told}. ● right, ○ wrong, · not asked, one sign a version.",
+        f"{len(history.flipped):,} facts: {told}. ● right, ○ wrong, · not asked, one sign a version. {MAJORITY}",
         table(["state", "first bad", "versions", "relation", "question", "accepted"], rows, text_columns=6)
         if rows
         else "",

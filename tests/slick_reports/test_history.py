@@ -105,7 +105,12 @@ def test_lost_facts_know_their_first_bad_version(ledger: Ledger) -> None:
         ("10-", 0, "moved, end not asked", None),
         ("10-", 2, "moved, end not asked", None),
         ("-10", 0, "lost", 2),
-        ("0011", 2, "came back", None),
+        ("0011", 2, "moved before the baseline", None),
+        ("0111", 1, "moved before the baseline", None),
+        ("100", 1, "moved before the baseline", None),
+        ("011-", 1, "moved before the baseline", None),
+        ("0101", 1, "came back", None),
+        ("110-", 1, "moved, end not asked", None),
     ],
 )
 def test_the_fate_of_a_fact(path: str, baseline: int, state: str, bad: int | None) -> None:
@@ -143,6 +148,15 @@ def test_seeds_are_one_version(ledger: Ledger) -> None:
     assert found.steps[0].estimate.method == "facts and seeds"
     assert {flip.path for flip in found.flipped} == {"10"}
     assert len(found.flipped) == 50 - 12
+
+
+def test_an_even_tie_counts_as_wrong(ledger: Ledger) -> None:
+    """Where one of two seeds has it, a fact is not known; the page says so."""
+    ledger.add([entry("a", wrong_from(10), seed=0), entry("b", wrong_from(10), day=2, seed=0)])
+    ledger.add([entry("b", wrong_from(20), day=2, seed=1)])
+    found = build_history(ledger)
+    assert {flip.path for flip in found.flipped} == {"10"}
+    assert len(found.flipped) == 10
 
 
 def test_scores_of_the_same_weights_are_one_seed(ledger: Ledger) -> None:

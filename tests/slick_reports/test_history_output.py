@@ -152,6 +152,8 @@ def test_the_page_marks_changes_baseline_and_flips_without_a_script(history: His
     assert text.count("fell ▼") == sum(step.changed for step in history.steps) > 0
     assert "●●○○" in text
     assert history.noise in text
+    assert "an even tie counts as wrong" in text
+    assert "at equal distances, whatever their dates" in text
     assert "baseline: v0" in text
     assert "default-src 'none'; style-src 'sha256-" in text
     assert len(re.findall(r"<(?:script|style)>", text)) == 2
@@ -167,6 +169,7 @@ def test_the_markdown_says_the_same(history: History) -> None:
     assert text.count("▼") == sum(step.changed for step in history.steps)
     assert history.noise in text
     assert "| facts |" in text
+    assert "an even tie counts as wrong" in text
     assert "35 facts: 35 lost." in text
     assert "The first 30 are shown; 5 more stand in history.json." in text
 
