@@ -19,6 +19,8 @@ from slick_sft.study_report.asked import Asked
 from slick_sft.study_report.data import Study, Variant
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from slick.statistics import Scores
 
 
@@ -117,6 +119,30 @@ def ratio(top: Scores, bottom: Scores, asked: Asked) -> Estimate | None:
     value = float(top.mean()) / whole
     found = combined([(1.0, value + (top - value * bottom) / whole)], asked)
     return clipped(found, 0.0) if found else None
+
+
+def auroc(scores: NDArray[np.float64], right: NDArray[np.bool_], asked: Asked) -> Estimate | None:
+    """The chance that a fact of `right` has a higher score than another one, ties as half; None where either is empty.
+
+    Linearised over facts by DeLong's placement values (1988), so that clusters count as everywhere.
+    """
+    if not right.any() or right.all():
+        return None
+    above, below = _placed(scores[right], scores[~right]), 1 - _placed(scores[~right], scores[right])
+    value = float(above.mean())
+    part = np.empty(len(scores))
+    part[right] = (above - value) / float(right.mean())
+    part[~right] = (below - value) / float((~right).mean())
+    found = combined([(1.0, (value + part)[None])], asked)
+    return clipped(found, 0.0) if found else None
+
+
+def _placed(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each of ours, the share of theirs that lies lower, ties as half."""
+    ordered = np.sort(theirs)
+    lower, up_to = (np.searchsorted(ordered, ours, side=side) for side in ("left", "right"))
+    placed: NDArray[np.float64] = (lower + up_to) / (2 * len(theirs))
+    return placed
 
 
 def clipped(estimate: Estimate, low: float, high: float = 1.0) -> Estimate:

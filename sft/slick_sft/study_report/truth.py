@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from slick_sft.study.ptrue import ROWS
 from slick_sft.study_report import paper
 from slick_sft.study_report.blocks import (
     Claim,
+    Finding,
     Picture,
     Section,
     Table,
@@ -26,9 +29,10 @@ from slick_sft.study_report.blocks import (
     points,
     row,
     said,
+    share_said,
 )
 from slick_sft.study_report.data import STAGE_NAMES, STAGES, TEST, Study, Variant
-from slick_sft.study_report.measures import clipped, combined, ratio
+from slick_sft.study_report.measures import auroc, clipped, combined, ratio
 from slick_sft.study_report.pictures import Dot, Line, lines_chart
 
 ID, TITLE = "ptrue", "SliCK against P(True)"
@@ -49,7 +53,12 @@ def section(study: Study) -> Section:
     unknown = asked.mask(str(Category.UNKNOWN))
     if not unknown.any() or unknown.all():
         return Section(ID, TITLE, missing="Left out: none, or all, of the test facts are Unknown by SliCK.")
-    p_true = np.array([chances[fact.id] for fact in asked.facts])
+    p_true = np.array([chances[fact.id].chance for fact in asked.facts])
+    told_apart = {
+        "right": auroc(p_true, study.base(TEST).right[0] > 0, asked),
+        "known": auroc(p_true, ~unknown, asked),
+    }
+    masses = [mass for fact in asked.facts if (mass := chances[fact.id].mass) is not None]
     # Ties by the fact's place, so that exactly as many facts are called Unknown by both.
     order = np.argsort(p_true, kind="stable")
     lowest = np.zeros(len(order), dtype=bool)
@@ -64,6 +73,9 @@ def section(study: Study) -> Section:
         f"The two share {int((unknown & lowest).sum()):,} of {int(unknown.sum()):,} facts; a P(True) that says nothing "
         f"would share about {share * int(unknown.sum()):,.0f}. "
         "Lower is better: facts that are truly unknown stay wrong.",
+        "What P(True) says of this model: facts that it answers rightly before tuning are told from others with an "
+        f"AUROC of {share_said(told_apart['right'])}, and Known facts from Unknown ones with "
+        f"{share_said(told_apart['known'])}, where 50 % is chance. {_mass_said(masses)}",
     )
     rows = [
         row(
@@ -78,20 +90,69 @@ def section(study: Study) -> Section:
     header = ("stage", "SliCK's Unknown", "paper", "lowest P(True)", "difference")
     table = Table("Accuracy in percent on the facts called Unknown", header, tuple(rows))
     blocks: tuple[Table | Picture, ...] = (table, _picture(study, variant, order, share, figures))
+    nothing = silent(told_apart)
     claims = tuple(
         Claim(
             f"At {STAGE_NAMES[stage]}, SliCK's Unknown facts have the lower accuracy.",
             f"{wording.percent(paper.TRUTH[stage])} % on {wording.percent(paper.TRUTH['share'])} % of the facts",
-            said(figures[stage]["difference"]),
-            found(figures[stage]["difference"], "fell"),
+            said(figures[stage]["difference"]) + (nothing and f"; {nothing}"),
+            Finding.OPEN if nothing else found(figures[stage]["difference"], "fell"),
         )
         for stage in STAGES
     )
-    return Section(ID, TITLE, text, blocks, claims, {"variant": variant.name, "share": share, **figures})
+    data = {"variant": variant.name, "share": share, "auroc": told_apart, "mass": _quantiles(masses), **figures}
+    return Section(ID, TITLE, text, blocks, claims, data)
 
 
-def read_ptrue(study: Study) -> dict[str, float] | None:
-    """Fact id → P(True); None where the study did not measure it. InputError names a row that is none."""
+_OF = {"right": "right answers", "known": "Known facts"}
+
+
+def silent(told_apart: Mapping[str, Estimate | None]) -> str:
+    """Why P(True) tells nothing of this model; empty where it does.
+
+    Where it tells nothing, any measure that tells something does better, which is no merit of SliCK's. A model that
+    answers nothing rightly before tuning has no AUROC of right answers.
+    """
+    failed = [_OF[name] for name, found in told_apart.items() if found is not None and not clears_chance(found)]
+    if not failed:
+        return ""
+    return (
+        f"P(True) tells nothing, or next to nothing, of this model: its AUROC for {' and for '.join(failed)} does not "
+        "lie above 50 %, beyond its interval"
+    )
+
+
+def clears_chance(found: Estimate | None) -> bool:
+    """Whether an AUROC lies above one half, beyond its interval."""
+    return found is not None and found.interval is not None and found.interval.low > 0.5
+
+
+def _quantiles(masses: Sequence[float]) -> list[float] | None:
+    """The median, and what 5 and 95 % of the facts lie below; None where nothing is recorded."""
+    return [float(x) for x in np.quantile(masses, (0.5, 0.05, 0.95))] if masses else None
+
+
+def _mass_said(masses: Sequence[float]) -> str:
+    if (found := _quantiles(masses)) is None:
+        return "The probability of the two answers themselves is not recorded."
+    middle, low, high = (f"{x:.2g}" for x in found)
+    return (
+        f"The model gives the two answers, (A) and (B), a probability of {middle} together (median of "
+        f"{len(masses):,} facts; {low} to {high} for the middle 90 %): the nearer to 0, the less it takes this for a "
+        "choice between them."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """chance: P(True). mass: the probability of both answers together; None where it is not recorded."""
+
+    chance: float
+    mass: float | None
+
+
+def read_ptrue(study: Study) -> dict[str, Told] | None:
+    """Fact id → what was asked of it; None where the study did not measure it. InputError names a row that is none."""
     path = study.path / PTRUE / ROWS
     if not path.is_file():
         return None
@@ -102,7 +163,9 @@ def read_ptrue(study: Study) -> dict[str, float] | None:
             chance = float(row["p_true"])
             if not 0 <= chance <= 1 or math.isnan(chance):
                 raise ValueError(f"{chance} is no probability")
-            found[str(row["id"])] = chance
+            logs = [row.get(name) for name in ("log_true", "log_false")]
+            mass = None if None in logs else sum(math.exp(min(0.0, float(log))) for log in logs)
+            found[str(row["id"])] = Told(chance, mass)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}:{number}: not a P(True) ({type(error).__name__}: {error})") from error
     return found

@@ -14,6 +14,7 @@ from slick_sft.study_report.asked import ALL, KNOWN_FACTS, Asked
 from slick_sft.study_report.data import TEST, Study
 from slick_sft.study_report.measures import (
     accuracy,
+    auroc,
     base_accuracy,
     clipped,
     combined,
@@ -43,6 +44,30 @@ def width(estimate: Estimate | None) -> float:
 
 def right(seeds: int, n: int, share: float, seed: int) -> Scores:
     return (np.random.default_rng(seed).random((seeds, n)) < share).astype(float)
+
+
+def test_an_auroc_is_the_chance_of_a_higher_score() -> None:
+    """Over all pairs, ties as half; undefined where there is but one kind."""
+    scores, good = np.array([0.1, 0.4, 0.4, 0.9, 0.2]), np.array([False, True, False, True, False])
+    found = auroc(scores, good, asked(5))
+    assert found is not None
+    pairs = [(a > b) + (a == b) / 2 for a in scores[good] for b in scores[~good]]
+    assert found.value == pytest.approx(sum(pairs) / len(pairs))
+    assert auroc(scores, np.zeros(5, dtype=bool), asked(5)) is None
+    assert auroc(scores, np.ones(5, dtype=bool), asked(5)) is None
+
+
+def test_an_aurocs_interval_covers_the_truth() -> None:
+    """A 90 % interval, of facts that come in fours of one subject and are alike; the truth is Φ(1/√2)."""
+    rng = np.random.default_rng(8)
+    truth, held, facts = 0.76025, 0, asked(400, 4)
+    for _ in range(200):
+        good = np.repeat(rng.random(100) < 0.4, 4)
+        found = auroc(np.repeat(rng.normal(size=100), 4) + good, good, facts)
+        assert found is not None
+        assert found.interval is not None
+        held += found.interval.low <= truth <= found.interval.high
+    assert held / 200 >= 0.85
 
 
 def test_an_accuracy_is_the_arms_share(whole: Path) -> None:

@@ -277,6 +277,38 @@ def test_slicks_unknown_facts_are_set_beside_the_lowest_p_true(study: Study) -> 
     assert section.data["share"] == 0.25
     assert section.data["variant"] == "natural"
     assert section.data["convergence"]["p_true"].n == 240
+    assert section.data["auroc"]["right"].interval.low > 0.5
+    assert section.data["mass"] == pytest.approx([1.0, 1.0, 1.0])
+    assert "with an AUROC of " in section.text[2]
+    assert "a probability of 1 together (median of 240 facts" in section.text[2]
+
+
+def test_a_p_true_that_tells_nothing_settles_nothing(whole: Path, tmp_path: Path) -> None:
+    """One that is the same for all facts is no rival; how little the model minds the two answers is said."""
+    path = shutil.copytree(whole, tmp_path / "study")
+    file = path / "ptrue" / "ptrue.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    flat = [{**row, "p_true": 0.3, "log_true": -46.0, "log_false": -46.0} for row in rows]
+    file.write_text("".join(json.dumps(row) + "\n" for row in flat), encoding="utf-8")
+    section = truth.section(Study(path))
+    assert section.data["auroc"]["right"].value == pytest.approx(0.5)
+    assert all(claim.finding is OPEN for claim in section.claims)
+    assert all("P(True) tells nothing, or next to nothing, of this model" in claim.here for claim in section.claims)
+    assert "a probability of 2.1e-20 together" in section.text[2]
+    bare = [{"id": row["id"], "p_true": row["p_true"]} for row in rows]
+    file.write_text("".join(json.dumps(row) + "\n" for row in bare), encoding="utf-8")
+    section = truth.section(Study(path))
+    assert section.data["mass"] is None
+    assert "is not recorded" in section.text[2]
+
+
+def test_p_true_must_tell_both_right_answers_and_known_facts() -> None:
+    """Each AUROC beyond its interval; one that could not be measured decides nothing."""
+    good, bad = (Estimate(v, Interval(v - 0.02, v + 0.02), 90, "facts") for v in (0.53, 0.51))
+    assert truth.silent({"right": good, "known": good}) == ""
+    assert truth.silent({"right": None, "known": good}) == ""
+    assert "its AUROC for Known facts does" in truth.silent({"right": good, "known": bad})
+    assert "for right answers and for Known facts does" in truth.silent({"right": bad, "known": bad})
 
 
 def test_a_damaged_p_true_is_named(whole: Path, tmp_path: Path) -> None:
