@@ -61,8 +61,9 @@ def assert_keeps_knowledge(
         allow_mismatch=allow_mismatch,
         seeds=rule.seeds,
     )
-    looked = said(look(pair, rule.looks, *looks_beside(Path(baselines))), rule.looks)
-    report = decide(pair, rule, control=str(rule.control) if blessed else "the control", notes=looked, baseline=blessed)
+    number = look(pair, rule.looks, *looks_beside(Path(baselines)))
+    called = str(rule.control) if blessed else "the control"
+    report = decide(pair, rule, control=called, notes=said(number, rule.looks), baseline=blessed, look=number)
     if report.exit_code == 0:
         return report
     if report.outcome is Outcome.INCONCLUSIVE and inconclusive != "fail":

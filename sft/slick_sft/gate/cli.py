@@ -114,10 +114,8 @@ def gate(
     )
     outputs = {"--json": json, "--markdown": markdown, "--junit": junit, "--out": out}
     _check_outputs(outputs, [*paths, *(control or [])], policy, [baselines, *([knowledge] if knowledge else [])])
-    if runs and out is not None and not self_check:
-        from slick_sft.gate.outputs import remove_verdict
-
-        remove_verdict(out)
+    if not plan:
+        _set_aside(None if self_check else out, [path for path in (json, markdown, junit) if path], rescore)
     chosen = _policy(policy, baseline, inconclusive, needed=rescore is None)
     report: GateReport | None
     if rescore is not None:
@@ -241,6 +239,16 @@ def _check_outputs(outputs: dict[str, Path | None], given: list[Path], policy: P
         {"the dataset, or a run,": given, "the policy": [policy], "a file that the gate keeps": files},
         what="the verdict",
     )
+
+
+def _set_aside(out: Path | None, files: Sequence[Path], rescore: Path | None) -> None:
+    """No earlier verdict stays where this one would stand, but for the one that is issued again."""
+    from slick_sft.gate.baselines import GATE
+    from slick_sft.gate.outputs import set_aside
+
+    given = (rescore / GATE if rescore.is_dir() else rescore).resolve() if rescore else None
+    again = out is not None and (out / GATE).resolve() == given
+    set_aside(None if again else out, *(path for path in files if path.resolve() != given))
 
 
 def _policy(path: Path, baseline: str, inconclusive: Inconclusive | None, *, needed: bool) -> Policy | None:

@@ -137,9 +137,10 @@ def decide(
     notes: Sequence[str] = (),
     dataset: Mapping[str, object] | None = None,
     baseline: Baseline | None = None,
+    look: int = 1,
 ) -> GateReport:
     """The verdict. control: what the control is called. notes: what else is to be known of the runs. baseline: the one
-    that is the control, for its age.
+    that is the control, for its age. look: which of the policy's looks this is.
 
     Raises InputError where nothing can be judged: no common fact, a gated group without facts, one run against many, a
     tuned model where the policy wants the base.
@@ -220,6 +221,7 @@ def decide(
         excluded=tuple(sorted(excluded)),
         kept=tuple(notes),
         baseline={"name": baseline.name, "date": baseline.date} if baseline else None,
+        look=look,
     )
 
 

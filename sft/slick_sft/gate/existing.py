@@ -43,9 +43,9 @@ def judge_runs(
             "slick gate --runs CANDIDATE CONTROL, or --control RUN for each run of the control"
         )
     pair = read_pair(paths, control, knowledge, allow_mismatch=allow_mismatch, seeds=policy.seeds)
-    notes = said(look(pair, policy.looks, *looks_beside(baselines, out)), policy.looks)
+    number = look(pair, policy.looks, *looks_beside(baselines, out))
     name = str(policy.control) if baseline or policy.control.kind == "base" else "the runs given as --control"
-    report = decide(pair, policy, control=name, notes=notes, baseline=baseline)
+    report = decide(pair, policy, control=name, notes=said(number, policy.looks), baseline=baseline, look=number)
     return replace(report, knowledge=str(knowledge) if knowledge else None)
 
 

@@ -6,7 +6,8 @@ leaving out the one or the other hides no look.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +25,12 @@ KIND = "slick gate looks"
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a file says of a pair. planned: None where it was never judged; answers: digests of those seen, in order."""
+    """What a file says of a pair. planned: None where it was never judged; answers: digests of those seen, in order.
+    asked: of each look by which seeds and facts it was, where that is known."""
 
     planned: int | None
     answers: tuple[str, ...]
+    asked: tuple[str | None, ...]
     entry: dict[str, Any]
     others: Sequence[Any]
 
@@ -45,18 +48,52 @@ def look(pair: Pair, planned: int, *files: Path, now: datetime | None = None) ->
     many looks were planned is kept from the first on, and cannot grow. Raises InputError for more looks than were
     planned, or planned at first, before anything is seen and counted.
     """
-    keys = {name: sorted(_keys(arm)) for name, arm in (("candidate", pair.candidate), ("control", pair.control))}
+    keys = {name: sorted(keys_of(arm)) for name, arm in (("candidate", pair.candidate), ("control", pair.control))}
     arms = [pair.candidate.runs, pair.control.runs, *([pair.ledger] if pair.ledger else [])]
     answers = digest_of([sorted(map(answers_digest, runs)) for runs in arms])
-    date = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+    this = {
+        "answers": answers,
+        "asked": asked_of(pair.candidate.seeds, pair.candidate.runs[0].rows),
+        "date": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
+    }
     number = 1
     with locked(*files):
         found = {file: _read(file, keys) for file in files}
         for file, seen in found.items():
             number = max(number, _number(file, seen, answers, planned))
         for file, seen in found.items():
-            _write(file, seen, answers, planned, date)
+            _write(file, seen, this, planned)
     return number
+
+
+def check_left(candidate: AbstractSet[str], control: AbstractSet[str], asked: str, planned: int, *files: Path) -> None:
+    """InputError where a look at these arms, which are not trained yet, could only be one too many.
+
+    candidate, control: as `keys_of` would have them. asked: see `asked_of`; what was asked by as many seeds and facts
+    before may be the same look again, which only its answers can tell.
+    """
+    keys = {"candidate": sorted(candidate), "control": sorted(control)}
+    with locked(*files):
+        for file in files:
+            seen = _read(file, keys)
+            if seen.planned is None:
+                continue
+            new = None not in seen.asked and asked not in seen.asked
+            _check(file, seen, len(seen.answers) + new, planned)
+
+
+def asked_of(seeds: Iterable[int | None], facts: Iterable[str]) -> str:
+    """The digest of which seeds of the candidate were asked which facts, by their ids."""
+    return digest_of([sorted(map(str, seeds)), sorted(facts)])
+
+
+def keys_of(arm: Arm) -> set[str]:
+    """What an arm is whatever its seeds; without a record of its training its models, or what they answered."""
+    key = arm.runs[0].training.get("arm_key")
+    if isinstance(key, str) and key:
+        return {key}
+    weights = [mapping_of(run.provenance.get("model")).get("weights") for run in arm.runs]
+    return {str(of or answers_digest(run)) for of, run in zip(weights, arm.runs, strict=True)}
 
 
 def said(number: int, planned: int) -> list[str]:
@@ -67,16 +104,23 @@ def said(number: int, planned: int) -> list[str]:
 def _number(file: Path, seen: _Seen, answers: str, planned: int) -> int:
     """Which look this is by what a file says; InputError where it is one too many."""
     number = seen.answers.index(answers) + 1 if answers in seen.answers else len(seen.answers) + 1
-    first = planned if seen.planned is None else seen.planned
-    if planned > first or max(number, len(seen.answers)) > planned:
-        times = "once" if len(seen.answers) == 1 else f"{len(seen.answers)} times"
-        raise InputError(
-            f"{file}: this pair was judged {times} already, with looks: {first} planned when it was first judged, and "
-            f"the policy now says looks: {planned}. Looking until it passes, or planning more looks once one was seen, "
-            "makes misses likelier than the level says; judge a new pair, in an --out of its own, "
-            "with looks planned from the beginning"
-        )
+    _check(file, seen, number, planned)
     return number
+
+
+def _check(file: Path, seen: _Seen, number: int, planned: int) -> None:
+    """InputError where this look is one too many, or more are planned than at first."""
+    first = planned if seen.planned is None else seen.planned
+    if planned <= first and max(number, len(seen.answers)) <= planned:
+        return
+    times = "once" if len(seen.answers) == 1 else f"{len(seen.answers)} times"
+    mend = f"set looks: {first} in the policy again to judge the same answers again; or " if planned != first else ""
+    raise InputError(
+        f"{file}: this pair was judged {times} already, with looks: {first} planned when it was first judged, and "
+        f"the policy now says looks: {planned}. Looking until it passes, or planning more looks once one was seen, "
+        f"makes misses likelier than the level says. Keep the verdict that there is; {mend}judge a new pair (other "
+        "rows, or another training), in an --out of its own, with looks planned from the beginning"
+    )
 
 
 def _read(file: Path, keys: dict[str, list[str]]) -> _Seen:
@@ -94,33 +138,26 @@ def _read(file: Path, keys: dict[str, list[str]]) -> _Seen:
     others: list[Any] = []
     planned: list[int] = []
     answers: list[str] = []
+    asked: list[str | None] = []
     for entry in document["pairs"]:
         try:
             same = all(set(keys[name]) & set(map(str, entry[name])) for name in keys)
             if same:
                 planned.append(int(entry["planned"]))
                 answers += [str(seen["answers"]) for seen in entry["looks"]]
-        except (KeyError, TypeError, ValueError) as error:
+                asked += [seen.get("asked") for seen in entry["looks"]]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file}: is damaged ({error!r}); bring back what it was") from error
         (ours if same else others).append(entry)
     joined: dict[str, Any] = {
         **{name: sorted({*of, *(key for entry in ours for key in entry[name])}) for name, of in keys.items()},
         "looks": [seen for entry in ours for seen in entry["looks"]],
     }
-    return _Seen(min(planned, default=None), tuple(dict.fromkeys(answers)), joined, others)
+    return _Seen(min(planned, default=None), tuple(dict.fromkeys(answers)), tuple(asked), joined, others)
 
 
-def _write(file: Path, seen: _Seen, answers: str, planned: int, date: str) -> None:
-    looks = [*seen.entry["looks"], *([] if answers in seen.answers else [{"answers": answers, "date": date}])]
+def _write(file: Path, seen: _Seen, look: dict[str, str], planned: int) -> None:
+    looks = [*seen.entry["looks"], *([] if look["answers"] in seen.answers else [look])]
     # A smaller plan holds from now on: what was given up cannot be taken back.
     entry = {**seen.entry, "planned": planned, "looks": looks}
     write_json(file, {"schema": SCHEMA, "kind": KIND, "pairs": [*seen.others, entry]})
-
-
-def _keys(arm: Arm) -> set[str]:
-    """What an arm is whatever its seeds; without a record of its training its models, or what they answered."""
-    key = arm.runs[0].training.get("arm_key")
-    if isinstance(key, str) and key:
-        return {key}
-    weights = [mapping_of(run.provenance.get("model")).get("weights") for run in arm.runs]
-    return {str(of or answers_digest(run)) for of, run in zip(weights, arm.runs, strict=True)}

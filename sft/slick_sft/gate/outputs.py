@@ -23,8 +23,8 @@ VERDICT = ("gate.json", "gate.md", "gate.xml")
 SUMMARY_BYTES = 1 << 20
 COMMENT_BYTES = 65_000
 # The columns of the terminal's two tables.
-_JUDGED = ("n", "base", "control", "candidate", "difference", "margin", "verdict")
-_BESIDE = ("prior", "abstained", "lost", "gained")
+_JUDGED = ("n", "control", "candidate", "difference", "margin", "verdict")
+_BESIDE = ("prior", "base", "abstained", "lost", "gained")
 _LOST = 20
 _LOST_TERMINAL = 5
 _CUT = "\n\n(cut: more than a summary may hold; the JSON document has all)\n"
@@ -130,13 +130,29 @@ def write_files(
             with replacing(path) as temporary:
                 temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
             written.append(path)
+    for path in written:
+        _aside(path).unlink(missing_ok=True)
     return written
 
 
-def remove_verdict(out: Path) -> None:
-    """Removes an earlier verdict from a gate's directory, so that none stands there if the next is not reached."""
-    for name in VERDICT:
-        (out / name).unlink(missing_ok=True)
+def set_aside(out: Path | None, *files: Path) -> None:
+    """Renames an earlier verdict, in a gate's directory and in files that are its own, so that none that could be
+    taken for this one's stands there if this is not reached; `write_files` removes what was set aside."""
+    for path in (*((out / name for name in VERDICT) if out is not None else ()), *filter(_is_verdict, files)):
+        if path.is_file():
+            path.replace(_aside(path))
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.before")
+
+
+def _is_verdict(path: Path) -> bool:
+    """Whether a file begins as the gate's do. What it does not know may be anyone's."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"slick gate" in file.read(300)
 
 
 def write_summary(report: GateReport) -> None:

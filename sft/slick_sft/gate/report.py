@@ -94,9 +94,12 @@ class LostFact:
 @dataclass(frozen=True, slots=True)
 class GateReport:
     """dataset: what lint found, where the gate trained the arms itself. mismatches: differences that were allowed.
+
     ledger: the runs that tell how far seeds lie apart, where each arm is one run. kept: those of the notes that no
     later judgement of the same runs could find out again. baseline: name and date of the one that is the control.
-    directory: what the paths of runs and knowledge start from, where they are relative; None: the working directory."""
+    look: which of the policy's looks it is. directory: what the paths of runs and knowledge start from, where they are
+    relative; None: the working directory.
+    """
 
     judgement: Judgement
     groups: tuple[Group, ...]
@@ -114,6 +117,7 @@ class GateReport:
     excluded: tuple[str, ...] = field(default=(), repr=False)
     kept: tuple[str, ...] = ()
     baseline: Mapping[str, Any] | None = None
+    look: int = 1
     directory: Path | None = None
 
     @property
@@ -134,7 +138,7 @@ class GateReport:
     @property
     def sentence(self) -> str:
         """The verdict, and what becomes of it where it is open."""
-        told = visible(self.judgement.sentence)
+        told = visible(self.judgement.sentence) + self._looks_left
         if self.outcome is not Outcome.INCONCLUSIVE or self.policy.inconclusive == "report":
             return told
         if self.policy.inconclusive == "fail":
@@ -143,6 +147,19 @@ class GateReport:
             return f"{told} The policy lets an open verdict pass; that shows nothing."
         why = "the control knows nothing" if any(g.nothing_to_lose for g in self.gated) else "an interval is undefined"
         return f"{told} The policy would let an open verdict pass, but {why}: nothing was judged."
+
+    @property
+    def _looks_left(self) -> str:
+        """What more facts or seeds take, where these would settle an open verdict."""
+        looks = self.judgement.looks
+        if self.outcome is not Outcome.INCONCLUSIVE or not any(verdict.need for verdict in self.judgement.verdicts):
+            return ""
+        if self.look < looks:
+            return f" With these it is another look, and {looks - self.look} of {looks} planned are left."
+        return (
+            f" With these it is another look, and none is left to this pair: plan it (looks: {looks + 1}) before the "
+            "first look at another one, of other rows or another training."
+        )
 
     def based(self, directory: Path) -> GateReport:
         """The same report, its paths from this directory where they lie below it, else absolute: a directory may be
@@ -188,6 +205,7 @@ class GateReport:
             "policy": self.policy.as_dict(),
             "mismatches": list(self.mismatches),
             "notes": list(self.notes),
+            "look": self.look,
             "kept_notes": list(self.kept),
             "baseline": dict(self.baseline) if self.baseline else None,
             "lost": [fact.as_dict() for fact in self.lost],

@@ -65,6 +65,7 @@ def rescore(
         notes=[*dict.fromkeys([*_kept(document), AGAIN])],
         dataset=dataset,
         baseline=_baseline(document, file),
+        look=seen if isinstance(seen := document.get("look"), int) else 1,
     )
     return replace(report, knowledge=str(knowledge) if knowledge else None).based(file.parent)
 

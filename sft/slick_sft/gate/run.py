@@ -10,13 +10,13 @@ from slick_sft.gate.arms import read_arm, read_pair
 from slick_sft.gate.decide import decide
 from slick_sft.gate.jobs import CANDIDATE, CONTROL, HELD_OUT, SCORES, OpenPool, recorded_controls
 from slick_sft.gate.looks import look, looks_beside, said
-from slick_sft.gate.outputs import remove_verdict
+from slick_sft.gate.outputs import set_aside
 from slick_sft.gate.plan import Lint, Plan, Say, planned
 from slick_sft.gate.policy import BASE, BASELINE
 from slick_sft.gate.prepare import LOCK, STATE, settings
 from slick_sft.gate.report import GateReport
 from slick_sft.gate.self_check import LEAST, Line, self_check
-from slick_sft.gate.training import score_place, train
+from slick_sft.gate.training import check_looks, score_place, train
 from slick_sft.gate.wish import Prepared
 
 SCHEMA = 1
@@ -26,11 +26,13 @@ def run_gate(
     ready: Prepared, lint: Lint, open_pool: OpenPool, say: Say, *, plan_only: bool = False
 ) -> GateReport | None:
     """Does what is not done yet, and judges. say: hears the plan before anything is trained; with plan_only that is
-    all. RunError where a job failed: what is done stays."""
+    all. InputError where no look is left, before anything is trained. RunError where a job failed: what is done stays.
+    """
     with _Claimed(ready):
         if not plan_only:
-            remove_verdict(ready.wish.out)
+            set_aside(ready.wish.out)
         plan, pool_of = planned(ready, lint, open_pool, say)
+        check_looks(plan)
         if plan_only:
             return None
         train(plan, pool_of)
@@ -89,5 +91,6 @@ def _judged(plan: Plan) -> GateReport:
         notes=[*said(number, wish.policy.looks), *plan.notes],
         dataset=plan.dataset.as_dict(),
         baseline=wish.baseline,
+        look=number,
     )
     return replace(report, knowledge=str(out / HELD_OUT)).based(out)

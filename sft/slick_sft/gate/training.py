@@ -7,11 +7,14 @@ from pathlib import Path
 
 from slick.errors import InputError
 from slick.files import digest_of, replacing
+from slick_sft.gate.against import arm_of
 from slick_sft.gate.dataset import lines
 from slick_sft.gate.jobs import CANDIDATE, CONTROL, HELD_OUT, SCORES, SETS, TUNED, OpenPool, do, done_jobs
+from slick_sft.gate.looks import asked_of, check_left, keys_of, looks_beside
 from slick_sft.gate.plan import Plan
 from slick_sft.gate.policy import BASE
 from slick_sft.gate.wish import lora_of
+from slick_sft.gate.work import tuning_of
 from slick_sft.study.jobs import Job
 from slick_sft.study.schedule import Event
 from slick_sft.train import MODEL
@@ -75,8 +78,7 @@ def _score_job(plan: Plan, place: str, tuned: Job | None) -> Job:
 def train(plan: Plan, open_pool: OpenPool) -> None:
     """Trains and scores what is not there yet."""
     wish, out = plan.ready.wish, plan.ready.wish.out
-    for arm, rows in ((CANDIDATE, plan.dataset.candidate), (CONTROL, plan.dataset.control)):
-        _write_set(out / SETS / f"{arm}.jsonl", lines(rows))
+    _write_sets(plan)
     jobs = jobs_of(plan)
     by_name = {job.name: job for job in jobs}
 
@@ -89,6 +91,25 @@ def train(plan: Plan, open_pool: OpenPool) -> None:
         return
     with open_pool(out) as pool:
         do(jobs, pool, out, prune)
+
+
+def check_looks(plan: Plan) -> None:
+    """InputError where no look is left for what is to be trained: known by the arms' recipes before they are."""
+    wish, out = plan.ready.wish, plan.ready.wish.out
+    _write_sets(plan)
+    recipes = {arm: tuning_of(_tune_job(plan, arm, seeds[0]).work, out).arm_key() for arm, seeds in plan.seeds.items()}
+    if wish.baseline:
+        control = keys_of(arm_of(wish.baseline))
+    else:
+        # Of a base model on the hub nothing is known yet that its score could be told by.
+        control = {str(key) for key in (recipes.get(CONTROL), plan.ready.base.get("weights")) if key}
+    asked = asked_of(plan.seeds[CANDIDATE], [fact.id for fact in plan.ready.held_out])
+    check_left({recipes[CANDIDATE]}, control, asked, wish.policy.looks, *looks_beside(wish.baselines, out))
+
+
+def _write_sets(plan: Plan) -> None:
+    for arm, rows in ((CANDIDATE, plan.dataset.candidate), (CONTROL, plan.dataset.control)):
+        _write_set(plan.ready.wish.out / SETS / f"{arm}.jsonl", lines(rows))
 
 
 def _write_set(path: Path, text: str) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slick.training import TRAINING
 from slick_sft.study.work import do_work as do_study_work
 from slick_sft.study.worker import serve
+
+if TYPE_CHECKING:
+    from slick_sft.train import Tuning
 
 
 def do_work(work: Mapping[str, Any], out: Path) -> Mapping[str, Any]:
@@ -42,15 +45,22 @@ def _probe(work: Mapping[str, Any], out: Path) -> Mapping[str, Any]:
 
 
 def _tune(work: Mapping[str, Any], out: Path) -> Mapping[str, Any]:
-    from slick_sft.formats import read_training_set
-    from slick_sft.train import MODEL, LoRA, Tuning, tune
+    from slick_sft.train import MODEL, tune
 
     place = out / work["out"]
     if (place / TRAINING).exists() and not (place / MODEL).is_dir():
         # Its weights were removed when it was scored, and now they are needed again.
         shutil.rmtree(place)
+    return {"steps": tune(tuning_of(work, out), place)["steps"]}
+
+
+def tuning_of(work: Mapping[str, Any], out: Path) -> Tuning:
+    """What a training of this gate depends on; its rows must stand in `out`."""
+    from slick_sft.formats import read_training_set
+    from slick_sft.train import LoRA, Tuning
+
     lora = LoRA(**work["lora"]).check() if work["lora"] else None
-    tuning = Tuning(
+    return Tuning(
         work["model"],
         read_training_set(out / work["data"]),
         dict(work["arguments"]),
@@ -60,7 +70,6 @@ def _tune(work: Mapping[str, Any], out: Path) -> Mapping[str, Any]:
         watch=None,
         four_bit=work["four_bit"],
     )
-    return {"steps": tune(tuning, place)["steps"]}
 
 
 if __name__ == "__main__":

@@ -93,7 +93,35 @@ def test_a_refusal_leaves_no_old_verdict(here: Path, runs: Any) -> None:
     old, new = runs.arm("old", [0.9] * 3), runs.arm("new", [0.9] * 3)
     assert gate("--runs", *new[:2], *control(old[:2]), "--out", "first") == 0
     assert gate("--runs", *new, *control(old), "--out", "first") == 2
-    assert [p.name for p in (here / "first").iterdir()] == ["looks.json"]
+    assert sorted(p.name for p in (here / "first").iterdir()) == [
+        *("gate.json.before", "gate.md.before", "gate.xml.before", "looks.json"),
+    ]
+    assert gate("--runs", *new[:2], *control(old[:2]), "--out", "first") == 0
+    assert not list((here / "first").glob("*.before"))
+
+
+def test_files_of_an_old_verdict_are_set_aside_with_any_refusal(here: Path, runs: Any) -> None:
+    """Also one before the runs are read, as for a bad policy or dataset; what is another's file is left alone, and a
+    verdict that is issued again in its own place is not lost."""
+    old, new = runs.arm("old", [0.9] * 3), runs.arm("new", [0.9] * 3)
+    named = ["--json", "a.json", "--junit", "a.xml", "--markdown", "a.md"]
+    files = [here / name for name in named[1::2]]
+    (here / "bad.yaml").write_text("margins: {Knwon: 8}\n")
+    for refused in (
+        ["--runs", *new, *control(old), "--policy", "bad.yaml"],
+        ["none.jsonl", "--model", "none", "--out", "gate"],
+        ["--rescore", "none.json"],
+    ):
+        assert gate("--runs", *new, *control(old), *named) == 0
+        assert gate(*refused, *named) == 2
+        assert [path.exists() for path in files] == [False] * 3
+        assert [path.with_name(f"{path.name}.before").exists() for path in files] == [True] * 3
+    (here / "notes.json").write_text("{}")
+    assert gate("--rescore", "none.json", "--json", "notes.json") == 2
+    assert (here / "notes.json").read_text() == "{}"
+    assert gate("--runs", *new, *control(old), "--out", "first") == 0
+    assert gate("--rescore", "first", "--out", "first", "--policy", "bad.yaml") == 2
+    assert gate("--rescore", "first", "--out", "first") == 0
 
 
 def test_leaving_out_the_directory_hides_no_look(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,9 +92,11 @@ def wish(tmp_path: Path, tiny_model: Path, facts_file: Path, dataset: Path) -> C
     return make
 
 
-def run(wish: Wish, *, stop_at: str = "", **more: Any) -> tuple[Any, list[str], list[str]]:
+def run(
+    wish: Wish, *, stop_at: str = "", performed: list[str] | None = None, **more: Any
+) -> tuple[Any, list[str], list[str]]:
     """(report, jobs that were done, what was said)."""
-    performed: list[str] = []
+    performed = [] if performed is None else performed
     said: list[str] = []
 
     @contextmanager
@@ -132,6 +134,13 @@ def test_a_gate_lints_plans_trains_and_judges(wish: Callable[..., Wish], monkeyp
     assert stricter.gated[0].verdict is not None
     assert stricter.gated[0].verdict.margin == 0.01
     assert stricter.control == "base"
+    # The same again, in a new directory, may be the same look; more seeds are another, refused before they are trained.
+    run(wish(), plan_only=True)
+    shutil.rmtree(wish().out)
+    performed: list[str] = []
+    with pytest.raises(InputError, match="this pair was judged once already, with looks: 1 planned"):
+        run(wish(policy={"seeds": 3}), performed=performed)
+    assert performed == ["probe/held-out"]
 
 
 def test_the_default_control_silences_what_is_unknown(
@@ -199,6 +208,7 @@ def test_an_old_verdict_goes_as_soon_as_another_is_sought(wish: Callable[..., Wi
     with pytest.raises(KeyboardInterrupt):
         run(wish(), stop_at="tune/candidate-seed0")
     assert not any(path.exists() for path in verdict)
+    assert all(path.with_name(f"{path.name}.before").read_text() == "old" for path in verdict)
 
 
 def test_held_out_questions_in_the_dataset_are_not_judged(

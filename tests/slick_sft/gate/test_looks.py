@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from slick.errors import InputError
 from slick_sft.gate.arms import Pair, read_pair
-from slick_sft.gate.looks import LOOKS, look, looks_beside, said
+from slick_sft.gate.decide import decide
+from slick_sft.gate.looks import LOOKS, asked_of, check_left, keys_of, look, looks_beside, said
+from slick_sft.gate.policy import policy_of
 
 
 @pytest.fixture
@@ -45,6 +48,36 @@ def test_looks_are_planned_from_the_beginning(runs: Any, tmp_path: Path) -> None
     for pair, planned in ((pairs[1], 1), (pairs[0], 1), (pairs[2], 2), (pairs[2], 3)):
         with pytest.raises(InputError, match="judged 2 times already, with looks: 2 planned"):
             look(pair, planned, thrice)
+
+
+def test_a_look_too_many_is_told_before_it_is_trained(runs: Any, file: Path) -> None:
+    """By the arms' recipes, seeds and facts; what was asked so before may be the same look again, another pair is
+    free, and the mend of a policy that plans more than at first is one."""
+    control, candidate = runs.arm("control", [0.9] * 3), runs.arm("candidate", [0.9] * 3)
+    two = read_pair(candidate[:2], control[:2])
+    keys = keys_of(two.candidate), keys_of(two.control)
+    facts = [fact.id for fact in runs.facts]
+    check_left(*keys, asked_of([0, 1, 2], facts), 1, file)
+    look(two, 1, file)
+    check_left(*keys, asked_of([1, 0], facts[::-1]), 1, file)
+    for asked in (asked_of([0, 1, 2], facts), asked_of([0, 1], facts[1:])):
+        with pytest.raises(InputError, match=r"judged once already(.|\n)*judge a new pair \(other rows"):
+            check_left(*keys, asked, 1, file)
+        check_left({"other rows"}, keys[1], asked, 1, file)
+    with pytest.raises(InputError, match="set looks: 1 in the policy again"):
+        check_left(*keys, asked_of([0, 1], facts), 2, file)
+
+
+def test_an_open_verdict_says_what_more_facts_take(runs: Any) -> None:
+    """What would settle it is another look: how many are left, or that none is."""
+    pair = read_pair(runs.arm("candidate", [0.9]), runs.arm("control", [0.9]))
+    for number, looks, told in ((1, 3, "2 of 3 planned are left"), (2, 2, r"none is left .*\(looks: 3\)")):
+        rule = policy_of({"margins": {"Known": 1}, "looks": looks}, "x")
+        assert re.search(
+            f"What would settle it: .* it is another look, and {told}", decide(pair, rule, look=number).sentence
+        )
+    passed = decide(pair, policy_of({"margins": {"Known": 20}}, "x"))
+    assert "another look" not in passed.sentence
 
 
 def test_the_same_answers_made_again_are_the_same_look(runs: Any, file: Path, make_runs: Any) -> None:
