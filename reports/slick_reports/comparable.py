@@ -9,6 +9,7 @@ from slick.errors import InputError
 from slick.knowledge import Category
 from slick.provenance import same_model
 from slick.runs import differences
+from slick_reports.arms import Arm
 from slick_reports.inputs import Scored, mapping
 from slick_reports.numbers import Mismatch
 from slick_reports.text import visible
@@ -37,6 +38,35 @@ def check_settings(before: Scored, others: Sequence[Scored], *, allow_mismatch: 
     found = [mismatch for other in others for mismatch in _mismatches(before, other)]
     refuse(found, allow_mismatch=allow_mismatch)
     return found
+
+
+def check_weights(before: Scored, arms: Sequence[Arm], control: Arm | None, *, allow_mismatch: bool) -> list[Mismatch]:
+    """Every run of an arm whose weights are those of "before" or of the control: a verdict on it passes by itself.
+
+    Where weights are not recorded, nothing is found. Raises InputError naming them unless `allow_mismatch`.
+    """
+    known = [("before", before), *(("the control", run) for run in (control.runs if control else ()))]
+    found = [
+        Mismatch("weights", str(run.path), "", f"the very weights of {name}, {other.path}: no change could show")
+        for arm in arms
+        if arm is not control or len(arms) == 1
+        for run in arm.runs
+        for name, other in known
+        if other is not run and _weights(run) and same_model(_weights(other), _weights(run))
+    ]
+    if found and not allow_mismatch:
+        lines = "\n".join(f"  {m.run} has {m.here}" for m in found)
+        raise InputError(
+            f"--margin: a verdict on these runs would PASS whatever was trained:\n{lines}\n"
+            "give the score of the tuned model, or --allow-mismatch (the report then says so)"
+        )
+    return found
+
+
+def _weights(run: Scored) -> Mapping[str, Any]:
+    """The run's model, where it records weights."""
+    model = mapping(run.provenance.get("model"))
+    return model if model.get("weights") else {}
 
 
 def refuse(found: Sequence[Mismatch], *, allow_mismatch: bool) -> None:

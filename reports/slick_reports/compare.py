@@ -252,6 +252,20 @@ class Comparison:
         pairs = [(i, j) for i in range(len(ours)) for j in range(len(theirs))]
         return min(pairs, key=lambda pair: (ours[pair[0]] != theirs[pair[1]], pair))
 
+    def seeds_met(self, control: str | None) -> dict[str, tuple[int | None, int | None]]:
+        """An arm's label → the one seed of it, and of the control, that met; only where either had more to choose from.
+
+        What is said of such an arm against the control is about two checkpoints.
+        """
+        found = {}
+        for label, (arm, _) in self.arms.items():
+            pair = self.matched_seeds(label, control) if control is not None and label != control else None
+            if control is not None and pair is not None:
+                other = self.arms[control][0]
+                if max(len(arm.runs), len(other.runs)) > 1:
+                    found[label] = arm.seeds[pair[0]], other.seeds[pair[1]]
+        return found
+
     def _flips(self, sheet: Sheet, label: str, right_before: int, right_after: int) -> tuple[Flip, ...]:
         """Facts that were right (1) or wrong (0) before and are right or wrong in a seed after; best known first."""
         seeds = (sheet.right == right_after).sum(axis=0)

@@ -7,7 +7,7 @@ leave the element, since no "<" is left in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,10 +84,9 @@ def embed(report: Report, budget: int = BUDGET) -> Embedded:
 
 
 def _flips(report: Report) -> Iterator[tuple[int, int, ArmNumbers, Flip]]:
-    for state, name in enumerate(("lost", "gained", "still_wrong")):
+    for state, name in enumerate(STATES):
         for place, arm in enumerate(report.arms):
-            flips: Sequence[Flip] = getattr(arm, name)
-            for flip in flips:
+            for flip in arm.flips.get(name, ()):
                 yield state, place, arm, flip
 
 

@@ -5,7 +5,7 @@ The group they speak of is fixed beforehand (Known facts, or all where none has 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from slick.statistics import Estimate
 from slick_reports.numbers import ALL, KNOWN, ArmNumbers, GroupNumbers, direction
@@ -99,8 +99,11 @@ def _below_control(rows: Sequence[tuple[ArmNumbers, GroupNumbers]], control: str
     )
 
 
-def noise(arms: Sequence[ArmNumbers]) -> str:
-    """Which noise the intervals hold, and so what the figures are about."""
+def noise(arms: Sequence[ArmNumbers], met: Mapping[str, tuple[int | None, int | None]] | None = None) -> str:
+    """Which noise the intervals hold, and so what the figures are about.
+
+    met: an arm's label → the one seed of it and the one of the control that stand for the two, where it is so.
+    """
     single = [arm for arm in arms if len(arm.seeds) == 1]
     several = [arm for arm in arms if len(arm.seeds) > 1]
     if not several:
@@ -111,8 +114,20 @@ def noise(arms: Sequence[ArmNumbers]) -> str:
     names = ", ".join(quoted(arm.label) for arm in single)
     verb = "is one checkpoint" if len(single) == 1 else "are one checkpoint each"
     return (
-        f"{names} {verb}: those figures are about the checkpoint, not about training in general. The intervals of the "
-        "arms with several seeds hold the noise of facts and of seeds."
+        f"{names} {verb}: those figures are about the checkpoint, not about training in general. "
+        f"{_met(met or {})} intervals of the arms with several seeds hold the noise of facts and of seeds."
+    )
+
+
+def _met(met: Mapping[str, tuple[int | None, int | None]]) -> str:
+    """The sentence on the seeds that stand for arms, and how the next one begins."""
+    if not met:
+        return "The"
+    named = [(quoted(label), *("not recorded" if s is None else s for s in pair)) for label, pair in met.items()]
+    pairs = ", ".join(f"{label} seed {ours} against seed {theirs}" for label, ours, theirs in named)
+    return (
+        f"Against the control: two checkpoints ({pairs}); those differences, and verdicts on them, are not about "
+        "training in general. The other"
     )
 
 

@@ -89,6 +89,7 @@ def _render(report: Report, stem: str, facts: Embedded) -> str:
         facts=facts,
         relations=_largest(report),
         versions=versions_by_runs(report),
+        logged=any(arm.flips for arm in report.arms),
         json_name=f"{stem}.json",
         markdown_name=f"{stem}.md",
     )
@@ -96,8 +97,8 @@ def _render(report: Report, stem: str, facts: Embedded) -> str:
 
 def list_limit(report: Report) -> int:
     """How many rows of each static list a page has room for, by number and by length."""
-    lists = [flips for arm in report.arms for flips in (arm.lost, arm.gained, arm.still_wrong)]
-    most = min(LIST_LIMIT, max(10, _LISTED // len(lists)))
+    lists = [flips for arm in report.arms for flips in arm.flips.values()]
+    most = min(LIST_LIMIT, max(10, _LISTED // max(1, len(lists))))
     size = 0
     for place in range(most):
         size += sum(_length(flips[place]) for flips in lists if place < len(flips))
@@ -177,6 +178,7 @@ def page_environment(package: str) -> jinja2.Environment:
         "kind_names": arm_charts.KIND_NAMES,
         "kind_told": {"": "", **{str(kind): told for kind, told in TOLD.items()}},
         "list_limit": LIST_LIMIT,
+        "not_logged": wording.NOT_LOGGED,
     }
     return environment
 

@@ -49,7 +49,8 @@ def render(report: Report, *, stem: str = "report") -> str:
     parts += _verdict(report)
     for arm in report.arms:
         parts += _arm(arm, report, stem)
-    parts += ["## Learning and forgetting", *_learning(report), *_curves(report)]
+    learning = [*_learning(report), *_curves(report)]
+    parts += ["## Learning and forgetting", *learning] if learning else []
     parts += ["## Relations", _relations(report), "## What is noise", *_noise(report), *_shares(report)]
     parts += ["## How to read this", bullets([*report.caveats, *report.notes]), "## Provenance", *_provenance(report)]
     parts.append(f"The same numbers at full precision: {escape(stem)}.json.")
@@ -80,7 +81,7 @@ def _banner(report: Report) -> list[str]:
         for m in report.mismatches
     )
     return [
-        "> **Warning: these runs differ where it matters, and were compared because --allow-mismatch was given.** "
+        "> **Warning: these runs are not fit to be compared, and were because --allow-mismatch was given.** "
         f"Differences may come from this and not from the models:\n{lines}"
     ]
 
@@ -126,9 +127,8 @@ def _arm(arm: ArmNumbers, report: Report, stem: str) -> list[str]:
         _training(arm),
         table(header, rows),
         *_migration(arm),
-        *_flips("Lost", arm.lost, arm, stem),
-        *_flips("Gained", arm.gained, arm, stem),
-        *_flips("Still wrong", arm.still_wrong, arm, stem),
+        *(part for state, flips in arm.flips.items() for part in _flips(state.capitalize(), flips, arm, stem)),
+        "" if arm.flips else f"Lost and gained facts: {wording.NOT_LOGGED}.",
     ]
 
 
@@ -187,6 +187,8 @@ def _migration(arm: ArmNumbers) -> list[str]:
 
 
 def _learning(report: Report) -> list[str]:
+    if not any(arm.flips for arm in report.arms):
+        return []
     shown = arm_charts.turned_rows(report.arms)
     parts = [
         "Forgotten: of the facts that were right before, the share that is wrong now. Learned: of those that were "

@@ -82,16 +82,9 @@ def _seeds(seeds: Sequence[int | None]) -> str:
 
 def _seeds_met(gathered: Gathered, comparison: Comparison) -> list[str]:
     """Which seeds met where one side of a comparison with the control has a single run and the other has more."""
-    control = gathered.control
-    if control is None:
-        return []
-    found = []
-    for arm in gathered.arms:
-        pair = comparison.matched_seeds(arm.label, control.label)
-        if arm is control or pair is None or len(arm.runs) == len(control.runs):
-            continue
-        found.append(
-            f"{quoted(arm.label)} against the control: only seed {arm.seeds[pair[0]]} against seed "
-            f"{control.seeds[pair[1]]}, since one of the two has a single run."
-        )
-    return found
+    met = comparison.seeds_met(gathered.control.label if gathered.control else None)
+    return [
+        f"{quoted(label)} against the control: only {_seeds([ours])} against {_seeds([theirs])}, since one of the two "
+        "has a single run."
+        for label, (ours, theirs) in met.items()
+    ]

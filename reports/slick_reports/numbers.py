@@ -190,19 +190,28 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class ArmNumbers:
-    """An arm: runs that differ in nothing but their seed. training: what the tuning run recorded of itself."""
+    """An arm: runs that differ in nothing but their seed. training: what the tuning run recorded of itself.
+
+    lost, gained, still_wrong: None where no answers were logged, so that nothing is known of single facts.
+    """
 
     label: str
     is_control: bool
     seeds: tuple[int | None, ...]
     training: Mapping[str, str | float | int | bool]
     groups: tuple[GroupNumbers, ...]
-    lost: tuple[Flip, ...]
-    gained: tuple[Flip, ...]
-    still_wrong: tuple[Flip, ...] = ()
+    lost: tuple[Flip, ...] | None
+    gained: tuple[Flip, ...] | None
+    still_wrong: tuple[Flip, ...] | None = ()
     migration: Migration | None = None
     loss: tuple[LossCurve, ...] = ()
     training_curves: TrainingCurves | None = None
+
+    @property
+    def flips(self) -> dict[str, tuple[Flip, ...]]:
+        """Lost, gained and still wrong facts by these words; without those that nothing is known of."""
+        lists = {"lost": self.lost, "gained": self.gained, "still wrong": self.still_wrong}
+        return {state: flips for state, flips in lists.items() if flips is not None}
 
     def group(self, name: str) -> GroupNumbers | None:
         return next((row for row in self.groups if row.group == name), None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from slick.knowledge import Category
 from slick.statistics import LEVEL
 from slick_reports import collector, headline, noise
+from slick_reports.comparable import check_weights
 from slick_reports.compare import Comparison
 from slick_reports.curves import training_curves
 from slick_reports.gather import TITLE, Gathered, Request, gather
@@ -57,6 +58,11 @@ def build_report(
     if any(lacks_samples(path) for path in (*runs, *((before,) if before else ()))):
         return summary_report(request)
     gathered = gather(request)
+    same = (
+        check_weights(gathered.before, gathered.arms, gathered.control, allow_mismatch=allow_mismatch)
+        if margin is not None
+        else []
+    )
     comparison = Comparison(
         gathered.before,
         gathered.arms,
@@ -83,10 +89,10 @@ def build_report(
     return Report(
         title=title,
         headline=headline.headline(arms, name),
-        noise=headline.noise(arms),
+        noise=headline.noise(arms, comparison.seeds_met(name)),
         findings=tuple(headline.finding(arm, group, name) for arm in arms),
         caveats=(*headline.caveats(arms, name), *headline.method(settings.matching, alike=not gathered.mismatches)),
-        mismatches=tuple(gathered.mismatches),
+        mismatches=(*gathered.mismatches, *same),
         notes=(*notes(gathered, comparison), *(note for _, found in curves.values() for note in found)),
         level=LEVEL,
         n=len(comparison.facts),

@@ -103,7 +103,7 @@ def summary_report(request: Request) -> Report:
     return Report(
         title=request.title,
         headline=headline.headline(numbers, name),
-        noise=headline.noise(numbers),
+        noise="Without logged answers no difference has an interval: what is noise and what is not cannot be told.",
         findings=tuple(headline.finding(arm, group, name) for arm in numbers),
         caveats=(
             "Not every run logged its answers, so nothing is paired: differences have no interval, and no fact is "
@@ -208,7 +208,7 @@ class _Summary:
             Difference(self.change(arm.runs, [self.before], self.shared), None, None),
             against,
         )
-        return ArmNumbers(arm.label, arm is control, arm.seeds, {}, (row,), (), ())
+        return ArmNumbers(arm.label, arm is control, arm.seeds, {}, (row,), None, None, None)
 
     def relations(self, arms: Sequence[Arm]) -> tuple[RelationNumbers, ...]:
         return tuple(

@@ -7,6 +7,7 @@ from slick.statistics import Estimate, Interval
 
 NONE = "–"
 UNDEFINED = "undefined"
+NOT_LOGGED = "not measured: no answers were logged"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -108,6 +108,17 @@ def test_the_noise_that_the_intervals_hold_is_named(seeds: list[tuple[int, ...]]
     assert headline.noise(arms).startswith(told)
 
 
+def test_an_arm_of_seeds_that_meets_a_single_control_is_told_to_be_two_checkpoints() -> None:
+    """Its interval to before holds the noise of seeds, that to the control does not."""
+    arms = [arm("known", estimate(0.0)), arm("unknown", estimate(0.0), seeds=(0, 1, 2))]
+    assert headline.noise(arms, {"unknown": (0, None)}) == (
+        "“known” is one checkpoint: those figures are about the checkpoint, not about training in general. Against the "
+        "control: two checkpoints (“unknown” seed 0 against seed not recorded); those differences, and verdicts on "
+        "them, are not about training in general. The other intervals of the arms with several seeds hold the noise of "
+        "facts and of seeds."
+    )
+
+
 def test_a_finding_names_every_difference_that_excludes_0() -> None:
     """To before and to the control; there is no verdict in it."""
     told = headline.finding(arm("half", estimate(-0.1), estimate(-0.01)), KNOWN, "known")

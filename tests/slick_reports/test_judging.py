@@ -137,3 +137,20 @@ def test_a_margin_that_cannot_be_is_refused(margin: float) -> None:
     with pytest.raises(InputError, match=r"--margin: found .* expected more than 0 and less than 100"):
         check_margin(margin)
     check_margin(None)
+
+
+def test_a_verdict_on_the_very_weights_of_before_is_refused(lab: Lab) -> None:
+    """A CI that scores the wrong path would go green; allowed, it stands under a banner."""
+    runs = [lab.score("base"), lab.score("tuned", model=lab.model("base"))]
+    with pytest.raises(InputError, match=r"(?s)would PASS whatever .*tuned has the very weights of before, .*base"):
+        build_report(runs, margin=0.5)
+    report = build_report(runs, margin=0.5, allow_mismatch=True)
+    assert [(m.setting, m.run) for m in report.mismatches] == [("weights", str(runs[1]))]
+    assert build_report(runs).mismatches == ()
+
+
+def test_a_verdict_on_the_very_weights_of_the_control_is_refused(lab: Lab) -> None:
+    """One seed of an arm is enough."""
+    runs = [lab.score("base"), lab.arm("known", 0), lab.arm("a", 0), lab.arm("a", 1, model=lab.model("known-0"))]
+    with pytest.raises(InputError, match=r"(?s)  \S*a-1 has the very weights of the control, \S*known-0"):
+        build_report(runs, control="known", margin=0.5)

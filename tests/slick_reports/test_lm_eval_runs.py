@@ -124,7 +124,16 @@ def test_without_samples_nothing_is_paired_and_that_is_said(
     page, text, document, junit = (path.read_text(encoding="utf-8") for path in made)
     for written in (page, text, junit):
         assert "undefined" in written
-    assert json.loads(document)["arms"][0]["groups"][0]["change"]["lost"] is None
+    arm = json.loads(document)["arms"][0]
+    assert arm["groups"][0]["change"]["lost"] is None
+    assert (arm["lost"], arm["gained"], arm["still_wrong"]) == (None, None, None)
+    for written in (page, text):
+        assert "Lost and gained facts: not measured: no answers were logged." in written
+        assert "No facts" not in written
+        assert "0 facts" not in written
+        assert "Learning and forgetting" not in written
+    assert 'id="facts"' not in page
+    assert "no difference has an interval" in report.noise
 
 
 @pytest.mark.parametrize(

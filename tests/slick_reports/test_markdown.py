@@ -125,7 +125,7 @@ def test_allowed_mismatches_leave_a_warning(lab: Lab) -> None:
     """Right below the headline."""
     runs = [lab.score("base"), lab.score("arm", max_gen_toks=8)]
     text = markdown.render(build_report(runs, allow_mismatch=True))
-    assert "> **Warning: these runs differ where it matters" in text
+    assert "> **Warning: these runs are not fit to be compared" in text
     assert text.index("Warning") < text.index("| facts |")
 
 

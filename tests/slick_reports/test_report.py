@@ -119,3 +119,11 @@ def test_a_hostile_label_is_short_in_the_terminal(hostile: list[Path]) -> None:
     """No control character reaches it."""
     _, rows = headline_table(build_report(hostile))
     assert all(len(row[0]) < 300 and row[0].isprintable() for row in rows)
+
+
+def test_the_seeds_that_stand_for_two_arms_are_named(lab: Lab) -> None:
+    """Where the control has one run, an arm of several meets it with one seed, and the report's top says so."""
+    runs = [lab.score("base"), lab.arm("known", 1), *(lab.arm("a", seed, lab.wrong_on(seed)) for seed in range(3))]
+    report = build_report(runs, control="known", margin=0.1)
+    assert "Against the control: two checkpoints (“a” seed 1 against seed 1)" in report.noise
+    assert "two checkpoints" not in build_report([runs[0], runs[1], runs[2]], control="known").noise
