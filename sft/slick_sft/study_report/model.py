@@ -31,8 +31,9 @@ def section(study: Study) -> Section:
     text = [
         "accuracy = b0 + b_kn · N_kn/|D| + b_unk · N_unk/|D|, N the training rows of that kind that are fitted; "
         "one point an epoch and variant, seeds averaged. Intervals: errors clustered by variant (CR2, t with Bell and "
-        "McCaffrey's degrees of freedom, at most the variants less one), and the noise of the test facts added. p: "
-        "wild cluster bootstrap, without the noise of the facts.",
+        "McCaffrey's degrees of freedom, at most the variants less one), and the noise of the test facts added. "
+        "A p-value of the wild cluster bootstrap, which does not hold that noise and so may say more than the interval "
+        "does, stands in report.json alone.",
     ]
     families = {"mixes": mixes} | ({"with controls": every} if len(every) > len(mixes) else {})
     for family, variants in families.items():
@@ -54,10 +55,8 @@ def section(study: Study) -> Section:
             "b0",
             "paper",
             "b_kn",
-            "p",
             "paper",
             "b_unk",
-            "p",
             "paper",
             "R²",
             "paper",
@@ -171,7 +170,6 @@ def model_row(fit: LinearModel, split: str, group: str, *, published: bool) -> t
     for name in TERMS:
         known = theirs.get(name)
         cells.append(coefficient(fit, name))
-        cells += [] if name == "b0" else [chance(fit, name)]
         cells.append(Cell(wording.NONE if known is None else _signed(name, known)))
     cells += [Cell(wording.NONE if fit.r2 is None else f"{fit.r2:.2f}")]
     cells += [Cell(f"{theirs['r2']:.2f}" if theirs else wording.NONE), f"{fit.points}", f"{fit.variants}"]
@@ -193,11 +191,6 @@ def coefficient(fit: LinearModel, name: str) -> Cell:
         return Cell(_signed(name, found.value), told)
     way = "fell" if found.interval.high < 0 else "rose" if found.interval.low > 0 else "open"
     return Cell(wording.points(found.value), told, "fell" if way == "fell" else "rose" if way == "rose" else "open")
-
-
-def chance(fit: LinearModel, name: str) -> Cell:
-    p = fit[name].p_wild if fit.fitted else None
-    return Cell(wording.NONE if p is None else "<0.001" if p < 0.001 else f"{p:.3f}")
 
 
 def _claims(study: Study, fits: dict[str, LinearModel]) -> list[Claim]:

@@ -21,7 +21,7 @@ from slick_sft.study_report.asked import ALL, KNOWN_FACTS
 from slick_sft.study_report.blocks import Cell, Section, Table, listed, percent, points, row, said
 from slick_sft.study_report.data import TEST, Study, Variant
 from slick_sft.study_report.measures import base_accuracy, clipped, combined, difference
-from slick_sft.study_report.model import chance, coefficient, fitted, where
+from slick_sft.study_report.model import coefficient, fitted, where
 
 ID = "why"
 # Of the Known rows; with so many fitted, what is still to be learned of them is over.
@@ -90,10 +90,10 @@ def _fits_table(study: Study, asked: Mapping[str, LinearModel], reasons: Mapping
     for split, fit in asked.items():
         rows.append(_row("the linear model, all epochs", split, fit, wording.NONE))
         rows += [_row(r.name, split, r.fit, r.standing) for r in reasons[split] if r.fit is not None]
-    header = ("fit", "facts", "as the reason", "b_kn", "p", "b_unk", "p", "b_steps", "R²", "points", "variants")
+    header = ("fit", "facts", "as the reason", "b_kn", "b_unk", "b_steps", "R²", "points", "variants")
     note = (
         f"Coefficients in points: of Known rows fitted, of Unknown rows fitted, and of the {study.longest:,} steps of "
-        "the longest run. Intervals and p as of the linear model: clustered by variant, with the noise of the facts "
+        "the longest run. Intervals as of the linear model: clustered by variant, with the noise of the facts "
         "from the scores of both stages."
     )
     return Table("b_kn, where a reason would move it", header, tuple(rows), labels=3, note=note)
@@ -233,7 +233,7 @@ def _training(of: Mapping[str, Any]) -> str:
 
 def _row(name: str, split: str, fit: LinearModel, found: str) -> tuple[Cell, ...]:
     steps = any(c.name == STEPS for c in fit.coefficients)
-    cells = [coefficient(fit, "b_kn"), chance(fit, "b_kn"), coefficient(fit, "b_unk"), chance(fit, "b_unk")]
+    cells = [coefficient(fit, "b_kn"), coefficient(fit, "b_unk")]
     cells += [coefficient(fit, STEPS) if steps else Cell(wording.NONE)]
     cells += [Cell(wording.NONE if fit.r2 is None else f"{fit.r2:.2f}"), Cell(f"{fit.points}"), Cell(f"{fit.variants}")]
     return row(name, where(split, ALL), str(found), *cells)

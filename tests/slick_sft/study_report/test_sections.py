@@ -150,6 +150,9 @@ def test_the_linear_model_finds_what_unknown_rows_cost(study: Study) -> None:
     fit = section.data["mixes, test, all"]
     assert (fit["points"], fit["variants"]) == (16, 4)
     assert section.data["with controls, test, all"]["variants"] == 6
+    # A p-value without the noise of the facts contradicts the interval beside it.
+    assert all("p" not in table.header for table in section.tables)
+    assert fit["coefficients"][2]["p_wild"] is not None
     # The truth: 45, 35, 5 and 0 points of the four categories.
     assert fit["coefficients"][2]["value"] == pytest.approx(-0.2125, abs=0.03)
 
