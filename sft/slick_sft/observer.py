@@ -28,7 +28,7 @@ from slick_sft.dynamics import DEV, DYNAMICS, TRAIN, Measurement, append_dynamic
 from slick_sft.early_stop import KNOWN_FALLS, Candidates, best_of
 from slick_sft.fitted import Reader, greedy_right
 from slick_sft.formats import TrainingSet
-from slick_sft.watched import BUDGET, Watch, affordable, watched_sets
+from slick_sft.watched import Watch, affordable, watched_sets
 
 # Tokens of a pass (a CPU is slower the less of it stays in its cache), and logits of one at most.
 _TOKENS, _TOKENS_CPU = 2**14, 2**10
@@ -119,13 +119,15 @@ def undisturbed(model: Any) -> Iterator[None]:
 class Observer(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Measures into `dynamics.jsonl` and to the trainer's logs, keeps EARLY_STOP, and applies the stop rule.
 
-    Added to the trainer after whatever marks a checkpoint as whole. Raises InputError for a watched question that
+    budget: of the tokens that training reads, so many are measured, where the rows are not given. Added to the trainer
+    after whatever marks a checkpoint as whole. Raises InputError for a watched question that
     cannot be asked.
     """
 
-    def __init__(self, trainer: Any, watch: Watch, data: TrainingSet, out: Path) -> None:
+    def __init__(self, trainer: Any, watch: Watch, data: TrainingSet, out: Path, budget: float) -> None:
         self.trainer = trainer
         self.watch = watch
+        self.budget = budget
         self.file = out / DYNAMICS
         self.candidates = Candidates(Path(trainer.args.output_dir), out)
         tokenizer = trainer.processing_class
@@ -186,6 +188,7 @@ class Observer(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         dynamics = {
             "sets": {of.name: {"rows": of.of, "measured": len(of.questions)} for of in self.sets},
             "sources": {facts.name: facts.source for facts in self.watch.sets},
+            "budget": self.budget if self.watch.rows is None else None,
             "measurements": len(self.measured),
             "seconds": round(sum(m.seconds for m in self.measured), 2),
             "stopped": self.stopped,
@@ -257,13 +260,13 @@ class Observer(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         control.should_log = due
 
     def _tokens_a_measurement(self, steps: int) -> float:
-        """What may be read at one measurement, so that all together read `BUDGET` of what training reads."""
+        """What may be read at one measurement, so that all together read the budget's share of what training reads."""
         trainer = self.trainer
         lengths = [len(ids) for ids in trainer.train_dataset["input_ids"]]
         rows = trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps * trainer.args.world_size
         trained = steps * rows * sum(lengths) / len(lengths)
         times = 1 + max(1, trained / sum(lengths)) + (steps / self.watch.steps if self.watch.steps else 0)
-        return float(BUDGET * trained / times)
+        return float(self.budget * trained / times)
 
 
 def metrics_of(measured: Measurement) -> dict[str, float]:

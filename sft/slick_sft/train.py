@@ -25,7 +25,7 @@ from slick_sft.arguments import Arguments, decisive, keeps_checkpoints, public, 
 from slick_sft.formats import TrainingSet, check_base
 from slick_sft.quantised import check_four_bits
 from slick_sft.tuning_run import TuningRun
-from slick_sft.watched import TRAINING_ROWS, Watch
+from slick_sft.watched import BUDGETS, TRAINING_ROWS, Watch
 
 SCHEMA = 1
 MODEL = "model"
@@ -70,7 +70,8 @@ class Tuning:
     of the run's arm. device: "cpu", "cuda", or "" for a GPU where there is one. watch: what is measured on the way,
     None for nothing; it changes nothing of what is trained, but its stop rule ends it early. four_bit: the base
     under the adapter is held in 4 bits (QLoRA). distill: how strongly Known rows are held to what the base model says
-    of them; 0 for not at all. allow_mismatch: train though the rows were mixed by another model's knowledge.
+    of them; 0 for not at all. allow_mismatch: train though the rows were mixed, or watched facts probed, by
+    another model.
     """
 
     model: str
@@ -113,7 +114,7 @@ class Tuning:
             "device": self.device,
             "processes": joined().size,
             "allow_truncated": self.allow_truncated,
-            "watch": self.watch.settings() if self.watch else None,
+            "watch": self.watch.settings(self.method) if self.watch else None,
         }
 
     def arm_key(self) -> str:
@@ -130,7 +131,7 @@ class Tuning:
                 "lora": self.lora.as_peft() if self.lora else None,
                 "distill": self.distill,
                 "allow_truncated": self.allow_truncated,
-                **({"watch": self.watch.settings()} if self.watch and self.watch.stop else {}),
+                **({"watch": self.watch.settings(self.method)} if self.watch and self.watch.stop else {}),
             }
         )
 
@@ -212,7 +213,8 @@ def checked(tuning: Tuning) -> tuple[str, list[str]]:
         check_four_bits(device)
     _check_sharding(device)
     if tuning.watch:
-        tuning.watch.check(tuning.model)
+        # What it has to note stands with what is measured (`_observers`).
+        tuning.watch.check(tuning.model, allow_mismatch=tuning.allow_mismatch)
     return device, [mismatch] if mismatch else []
 
 
@@ -264,10 +266,11 @@ def _observers(trainer: Any, tuning: Tuning, out: Path) -> list[Any]:
     """What measures the run, where there is anything to watch."""
     from slick_sft.observer import Observer
 
-    observer = Observer(trainer, tuning.watch, tuning.data, out) if tuning.watch else None
-    if observer is None or not observer.sets:
+    if tuning.watch is None:
         return []
-    assert tuning.watch is not None
+    observer = Observer(trainer, tuning.watch, tuning.data, out, BUDGETS[tuning.method])
+    if not observer.sets:
+        return []
     observer.notes += tuning.watch.check(tuning.model, allow_mismatch=True)
     trainer.add_callback(observer)
     return [observer]

@@ -22,9 +22,12 @@ from slick_sft.early_stop import KNOWN_FALLS, Stop
 from slick_sft.fitted import LENGTH, Question
 from slick_sft.formats import TrainingSet, check_knowledge_model
 
-# Of the tokens that training reads, so many are measured, if the number of rows is not given: a step of training
-# costs three passes forward at least, so that this is 7 % of it, and EARLY_STOP has to be saved now and then.
-BUDGET = 0.2
+# What a step of training costs, in passes forward: one is forward, one takes the gradients of what lies between the
+# layers, and one those of the weights, which frozen weights do not need.
+PASSES = {"full": 3, "lora": 2, "qlora": 2}
+# Of the tokens that training reads, so many are measured, if the number of rows is not given. That is 7 % of what
+# training costs, and EARLY_STOP has to be saved now and then.
+BUDGETS = {"full": 0.2, "lora": 0.13, "qlora": 0.13}
 # Fewer rows of a set tell nothing; EARLY_STOP rests on those of dev.
 LEAST = 16
 _SHARES = {DEV: 2.0}
@@ -50,7 +53,8 @@ class KnownFacts:
 class Watch:
     """What is measured before the first step, after every epoch, and every `steps` steps where that is not 0.
 
-    rows: of each set, so many at most; 0 for all, None for what costs at most a tenth of the training (`affordable`).
+    rows: of each set, so many at most; 0 for all, None for what costs a tenth of the training at most (`BUDGETS`,
+    `affordable`).
     """
 
     sets: tuple[KnownFacts, ...] = ()
@@ -58,11 +62,14 @@ class Watch:
     steps: int = 0
     stop: Stop | None = None
 
-    def settings(self) -> dict[str, Any]:
-        """What an interrupted run must be gone on with."""
+    def settings(self, method: str = "full") -> dict[str, Any]:
+        """What an interrupted run must be gone on with. method: how it is trained, on which depends what it may ask."""
+        # Runs that were begun when there was one budget had that of "full", and did not record it.
+        bought = {"budget": BUDGETS[method]} if self.rows is None and method != "full" else {}
         return {
             "sets": {facts.name: facts.digest for facts in self.sets},
             "rows": self.rows,
+            **bought,
             "steps": self.steps,
             "stop": {"rule": self.stop.rule, "patience": self.stop.patience} if self.stop else None,
         }

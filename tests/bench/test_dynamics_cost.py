@@ -28,7 +28,8 @@ from slick_tasks.lab import data_path, organism_path
 
 pytestmark = pytest.mark.bench
 
-PAIRS = 8
+# Of the reading that is judged, and of the other one.
+PAIRS = {"default": 16, "all rows": 4}
 EPOCHS = 10
 # The default.
 BATCH_SIZE = 128
@@ -109,7 +110,7 @@ def test_measuring_costs_at_most_a_tenth(
             return timed["seconds"], record, weights.read_bytes()
 
         ratios, shares, last = [], [], None
-        for pair in range(PAIRS):
+        for pair in range(PAIRS[name]):
             outs = {key: work / f"dynamics-{method}-{BATCH_SIZE}-{rows}-{pair}-{key}" for key in ("on", "off")}
             found = {}
             for key in ("on", "off") if pair % 2 else ("off", "on"):
@@ -142,4 +143,4 @@ def test_measuring_costs_at_most_a_tenth(
         },
     )
     assert result["default"]["within"]["interval_95"][1] < 0.10
-    assert result["default"]["paired"]["interval_95"][0] < 0.10
+    assert result["default"]["paired"]["interval_95"][1] < 0.10

@@ -505,10 +505,12 @@ def test_logits_that_are_not_numbers_stop_the_run(
         tune(tuning(model=str(path)), tmp_path / "run")
 
 
+@pytest.mark.parametrize(("lora", "budget"), [(None, 0.2), (LoRA(r=2), 0.13)])
 def test_by_default_it_asks_what_a_tenth_of_the_time_buys(
-    tuning: Callable[..., Tuning], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    tuning: Callable[..., Tuning], tmp_path: Path, lora: LoRA | None, budget: float
 ) -> None:
-    """The passes of all measurements read at most a quarter of the tokens of all steps."""
+    """The passes of all measurements read their share of the tokens of all steps, less with an adapter, which the
+    record tells."""
     rows = [MixRow(of_category(f, CATEGORIES[i % 4]), f.answers[0]) for i, f in enumerate(facts("train", 400))]
     many = read_training_set(write_mix(tmp_path / "many", rows, Recipe.share(0.5), 0, form=DEFAULT_FORM))
     asked: list[int] = []
@@ -520,11 +522,12 @@ def test_by_default_it_asks_what_a_tenth_of_the_time_buys(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BestTokens, "__call__", count)
-        this = tuning(data=many, watch=TRAINING_ROWS, flags={"per_device_train_batch_size": 100, "num_train_epochs": 2})
-        record = tune(this, tmp_path / "run")
-    assert 40 < record["dynamics"]["sets"][TRAIN]["measured"] < 100
+        flags = {"per_device_train_batch_size": 100, "num_train_epochs": 2}
+        record = tune(tuning(data=many, watch=TRAINING_ROWS, lora=lora, flags=flags), tmp_path / "run")
+    assert budget * 200 < record["dynamics"]["sets"][TRAIN]["measured"] < budget * 500
+    assert record["dynamics"]["budget"] == budget
     trained = 2 * sum(len(str(row["prompt"])) for row in many.rows)
-    assert sum(asked) < 0.26 * trained
+    assert sum(asked) < 1.3 * budget * trained
 
 
 def test_rows_are_as_many_as_asked_for(tuning: Callable[..., Tuning], dev: Path, tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from slick.errors import InputError
 from slick.facts import Fact
+from slick.knowledge import Knowledge
 from slick_sft.formats import TrainingSet, read_training_set
 from slick_sft.train import LoRA, Tuning, tune
+from slick_sft.watched import KnownFacts, Watch
 
 FORM = "Answer the following question.\n{}\n"
 
@@ -314,6 +316,20 @@ def test_a_set_mixed_for_another_model_is_refused(
     record = tune(replace(other, allow_mismatch=True), tmp_path / "run")
     assert "holds the knowledge of other" in record["notes"][0]
     assert tune(mixed_for(base), tmp_path / "own")["notes"] == []
+
+
+def test_watching_what_another_model_knows_is_refused(
+    tuning: Callable[..., Tuning], tmp_path: Path, tiny_facts: list[Fact]
+) -> None:
+    """As training on it is: on demand it is watched, and the record says so."""
+    known = tuple(Knowledge(fact, 10, 10) for fact in tiny_facts[:8])
+    other = KnownFacts("dev", "there", known, {"name": "other", "weights": "0" * 64})
+    watching = tuning(watch=Watch((other,)), flags={"max_steps": 1})
+    with pytest.raises(InputError, match=r"--watch dev=there: holds the knowledge of other .*--allow-mismatch"):
+        tune(watching, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    record = tune(replace(watching, allow_mismatch=True), tmp_path / "run")
+    assert "--watch dev=there: holds the knowledge of other" in record["dynamics"]["notes"][-1]
 
 
 def test_steps_of_as_many_rows_are_one_arm(tuning: Callable[..., Tuning]) -> None:

@@ -25,7 +25,18 @@ from slick_sft.fitted import Question
 from slick_sft.formats import TrainingSet, read_training_set, write_mix
 from slick_sft.recipe import Recipe
 from slick_sft.recipes import MixRow
-from slick_sft.watched import LEAST, TRAINING_ROWS, KnownFacts, Watch, WatchedSet, affordable, read_watch, watched_sets
+from slick_sft.watched import (
+    BUDGETS,
+    LEAST,
+    PASSES,
+    TRAINING_ROWS,
+    KnownFacts,
+    Watch,
+    WatchedSet,
+    affordable,
+    read_watch,
+    watched_sets,
+)
 
 COUNTS = {
     Category.HIGHLY_KNOWN: (10, 0, 0),
@@ -112,6 +123,14 @@ def test_patience_belongs_to_its_rule(probe: Path) -> None:
         read_watch([f"dev={probe}"], patience=3, stop="known-falls")
     with pytest.raises(InputError, match="--stop soon: expected best-dev or known-falls"):
         read_watch([f"dev={probe}"], stop="soon")
+
+
+def test_what_an_interrupted_run_may_ask_depends_on_its_method() -> None:
+    """A step with an adapter costs less, so that a tenth of it buys fewer rows; rows that were given are given."""
+    assert "budget" not in Watch().settings("full")
+    assert Watch().settings("lora")["budget"] == Watch().settings("qlora")["budget"] == BUDGETS["lora"]
+    assert "budget" not in Watch(rows=0).settings("lora")
+    assert {method: round(BUDGETS[method] / PASSES[method], 2) for method in BUDGETS} == dict.fromkeys(PASSES, 0.07)
 
 
 def test_the_knowledge_of_another_model_is_refused(probe: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from slick_sft.study.jobs import Job, Setup
 from slick_sft.study.steps import measurements
-from slick_sft.watched import BUDGET
+from slick_sft.watched import BUDGETS, PASSES
 
 # Of the training facts, |D| by the paper's rule; a guess until the training facts are probed.
 PAPER_SHARE = 6142 / 81700
@@ -109,7 +109,9 @@ def _seconds(setup: Setup, job: Job, measured: Measured, size: int) -> float:
         version = _version(setup, job)
         step = measured.steps.get(version, 0.0)
         training = setup.grid.trainings[version]
-        return job.steps * step + _watching(setup, job, size) * step / training.rows_a_step / 3 + 2 * measured.start
+        # Each of the rows goes forward once.
+        watching = _watching(setup, job, size) * step / training.rows_a_step / PASSES[training.method]
+        return job.steps * step + watching + 2 * measured.start
     return _UNMEASURED_S
 
 
@@ -128,11 +130,11 @@ def _version(setup: Setup, job: Job) -> str:
 
 
 def _watching(setup: Setup, job: Job, size: int) -> float:
-    """Rows that a tuning reads to watch itself; each one forward, which is a third of what training costs."""
+    """Rows that a tuning reads to watch itself."""
     training = setup.grid.trainings[_version(setup, job)]
     most = setup.grid.watch_rows
     if most is None:
-        return BUDGET * job.steps * training.rows_a_step
+        return BUDGETS[training.method] * job.steps * training.rows_a_step
     sets = [size, *(setup.counts[split] for split in setup.watched)]
     return measurements(training) * sum(min(n, most) if most else n for n in sets)
 

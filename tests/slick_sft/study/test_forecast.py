@@ -82,12 +82,22 @@ def test_a_step_costs_by_its_rows() -> None:
     assert found.seconds["tune/unknown-50-seed0"] == pytest.approx(18 * 0.1 + rows * 0.1 / 32 / 3 + 2)
 
 
-@pytest.mark.parametrize(("given", "rows"), [("", 4 * (220 + 288 + 1584 + 240)), ("watch_rows: tenth", 0.2 * 18 * 32)])
-def test_what_is_watched_is_counted(given: str, rows: float) -> None:
-    """All rows, where the grid says nothing; what a tenth buys, where it asks for that."""
-    asked = replace(setup(seeds=1), grid=parse_grid(GATHERED.replace("watch_rows: 300", given), "grid"))
+@pytest.mark.parametrize(
+    ("given", "method", "rows", "passes"),
+    [
+        ("", "full", 4 * (220 + 288 + 1584 + 240), 3),
+        ("", "lora", 4 * (220 + 288 + 1584 + 240), 2),
+        ("watch_rows: tenth", "full", 0.2 * 18 * 32, 3),
+        ("watch_rows: tenth", "lora", 0.13 * 18 * 32, 2),
+    ],
+)
+def test_what_is_watched_is_counted(given: str, method: str, rows: float, passes: int) -> None:
+    """All rows, where the grid says nothing; what a tenth buys, where it asks for that; with an adapter a step costs
+    two passes forward."""
+    text = GATHERED.replace("watch_rows: 300", given).replace("{epochs", f"{{method: {method}, epochs")
+    asked = replace(setup(seeds=1), grid=parse_grid(text, "grid"))
     found = forecast(asked, jobs_of(asked, 220), (), MEASURED, size=220, workers=1, keep=False)
-    assert found.seconds["tune/unknown-50-seed0"] == pytest.approx(18 * 0.1 + rows * 0.1 / 32 / 3 + 2)
+    assert found.seconds["tune/unknown-50-seed0"] == pytest.approx(18 * 0.1 + rows * 0.1 / 32 / passes + 2)
 
 
 def test_kept_weights_take_disk_of_every_arm() -> None:
