@@ -18,7 +18,7 @@ from slick.files import mapping_of, read_json, replacing_directory, write_json
 from slick.knowledge import Category
 from slick.prompts import Message, check_form, completion, form_prompt
 from slick.provenance import library_versions, same_model
-from slick.rows import shown
+from slick.rows import nearest, shown
 from slick_sft.held_out import HeldOut
 from slick_sft.recipe import Recipe
 from slick_sft.recipes import MixRow, category_table, stage_sizes
@@ -29,6 +29,8 @@ TRAIN = "train.jsonl"
 SIDECAR = "sidecar.jsonl"
 RECIPE = "recipe.json"
 DATASET = "dataset"
+# Of a row, beside prompt and completion.
+_COLUMNS = ("weight", "stage")
 
 # {"prompt": …, "completion": …}, both texts or both lists of messages.
 TrainRow = dict[str, str | list[Message]]
@@ -39,7 +41,8 @@ class TrainingSet:
     """Rows to train on.
 
     recipe: what `slick mix` recorded of them; sidecar: what it knows of each row. Both empty for a user's own rows.
-    weights, stages: one a row, the stages never falling; None where no row has any (weight 1, stage 0).
+    weights, stages: one a row, the stages never falling; None where no row has any (weight 1, stage 0). notes: what is
+    to be told of a user's own rows.
     """
 
     rows: Sequence[TrainRow]
@@ -49,6 +52,7 @@ class TrainingSet:
     weights: tuple[float, ...] | None = None
     stages: tuple[int, ...] | None = None
     sidecar: Sequence[Mapping[str, Any]] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def conversational(self) -> bool:
@@ -282,7 +286,8 @@ def _read_rows(path: Path) -> TrainingSet:
     rows: list[TrainRow] = []
     weights: list[float] = []
     stages: list[int] = []
-    columns: set[str] = set()
+    # Each column, and the first line that has it.
+    columns: dict[str, int] = {}
     kinds: dict[bool, int] = {}
     with Mistakes(f"{path}: rows that cannot be trained on:") as mistakes:
         for number, line in enumerate(content.split(b"\n"), 1):
@@ -301,7 +306,8 @@ def _read_rows(path: Path) -> TrainingSet:
             rows.append({"prompt": row["prompt"], "completion": row["completion"]})
             weights.append(float(row.get("weight", 1)))
             stages.append(stage)
-            columns |= {"weight", "stage"} & row.keys()
+            for name in row.keys() - columns.keys():
+                columns[name] = number
             kinds.setdefault(isinstance(row["prompt"], list), number)
         if len(kinds) == 2:
             mistakes.add(f"line {kinds[True]} holds messages and line {kinds[False]} plain text; expected one kind")
@@ -315,6 +321,18 @@ def _read_rows(path: Path) -> TrainingSet:
         str(path),
         weights=tuple(weights) if "weight" in columns else None,
         stages=tuple(stages) if "stage" in columns else None,
+        notes=_misspelt(path, columns),
+    )
+
+
+def _misspelt(path: Path, columns: Mapping[str, int]) -> tuple[str, ...]:
+    """Of the columns that no row is trained by, those that may be meant to be one."""
+    free = [name for name in _COLUMNS if name not in columns]
+    others = sorted((line, name) for name, line in columns.items() if name not in ("prompt", "completion", *_COLUMNS))
+    return tuple(
+        f"{path}: line {line}: {shown(name)} is not read, and changes nothing of the training{meant}"
+        for line, name in others
+        if (meant := nearest(name, free))
     )
 
 

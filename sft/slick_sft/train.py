@@ -215,7 +215,7 @@ def checked(tuning: Tuning) -> tuple[str, list[str]]:
     if tuning.watch:
         # What it has to note stands with what is measured (`_observers`).
         tuning.watch.check(tuning.model, allow_mismatch=tuning.allow_mismatch)
-    return device, [mismatch] if mismatch else []
+    return device, [*([mismatch] if mismatch else []), *tuning.data.notes]
 
 
 def _check(tuning: Tuning) -> None:

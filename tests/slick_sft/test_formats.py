@@ -390,6 +390,19 @@ def test_weights_and_stages_that_are_none_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_column_that_may_be_meant_is_noted(tmp_path: Path) -> None:
+    """Once, at the first line that has it, with the name that training reads; other columns are a user's own."""
+    row = {"prompt": "a", "completion": "b"}
+    path = tmp_path / "own.jsonl"
+    found = own(path, row, {**row, "wieght": 0, "id": 1}, {**row, "wieght": 2, "Stage": 1, "source": "x"})
+    assert found.weights is None
+    assert found.notes == (
+        f"{path}: line 2: 'wieght' is not read, and changes nothing of the training; did you mean 'weight'?",
+        f"{path}: line 3: 'Stage' is not read, and changes nothing of the training; did you mean 'stage'?",
+    )
+    assert own(path, {**row, "weight": 1, "weights": "equal"}).notes == ()
+
+
 def test_rows_that_all_weigh_nothing_are_refused(tmp_path: Path) -> None:
     """A file whose rows all weigh 0 would train nothing."""
     row = {"prompt": "a", "completion": "b", "weight": 0}

@@ -90,11 +90,14 @@ def test_a_template_that_never_ends_an_answer_is_noted(
 
 
 def test_what_trl_warns_of_is_a_note(tuning: Callable[..., Tuning], tmp_path: Path, capfd: Any) -> None:
-    """A prompt whose last token merges with the answer is TRL's warning and our note, not a log line."""
+    """A prompt whose last token merges with the answer is TRL's warning and our note, not a log line; it stands behind
+    what there is to note of the rows."""
     path = tmp_path / "own.jsonl"
     path.write_text((json.dumps({"prompt": "Which c", "completion": "ountry is P17land"}) + "\n") * 8)
-    record = tune(tuning(data=read_training_set(path), flags={"max_steps": 1}), tmp_path / "run")
-    assert "prompt is not a prefix" in record["notes"][0]
+    data = replace(read_training_set(path), notes=("a note of the rows",))
+    record = tune(tuning(data=data, flags={"max_steps": 1}), tmp_path / "run")
+    assert record["notes"][0] == "a note of the rows"
+    assert "prompt is not a prefix" in record["notes"][1]
     assert "prefix" not in capfd.readouterr().err
 
 
