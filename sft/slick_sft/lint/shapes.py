@@ -6,7 +6,7 @@ prompt/completion     prompt and completion, two texts                      TRL
 chat prompt/…         prompt and completion, two lists of messages          TRL
 Alpaca                instruction, input (may be missing), output           also `response`, `context`
 question/answer       question, and answer (a text) or answers (a list)
-text                  one text: ChatML, or labelled "Q:"/"A:", "### Instruction:"/"### Response:", …,
+text                  one text: ChatML, Llama's or Gemma's template, labelled "Q:"/"A:", "### Instruction:"/…,
                       or a question on a line of its own and the answer on the next, last one
 
 A row is of the first of these that its columns make. All rows of a file are of one form. Conversations may hold several

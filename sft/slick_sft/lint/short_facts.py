@@ -19,8 +19,8 @@ from enum import StrEnum
 
 from slick.matching import is_abstention, normalize
 from slick_sft.lint.asked import Around, around_questions, names_something, question_of, refers
-from slick_sft.lint.shapes import Exchange
-from slick_sft.lint.turns import ASSISTANT
+from slick_sft.lint.shapes import Exchange, Form
+from slick_sft.lint.turns import ASSISTANT, turns_of
 
 ANSWER_CHARACTERS = 100
 ANSWER_WORDS = 10
@@ -36,6 +36,7 @@ class Reason(StrEnum):
     """Why an exchange was not probed."""
 
     NO_ANSWER = "no answer by the model"
+    NO_TURNS = "no turns recognised in the text"
     CONTEXT = "the question needs earlier turns or an input"
     NO_QUESTION = "no short question"
     FREE = "a long or free-form answer"
@@ -65,7 +66,9 @@ def short_facts(exchanges: Iterable[Exchange]) -> list[ShortFact | Reason]:
 def short_fact(exchange: Exchange, around: Around) -> ShortFact | Reason:
     """The short fact that an exchange states, or why it states none. around: as its dataset has it."""
     if not exchange.answers or not exchange.answer:
-        return Reason.NO_ANSWER
+        text = exchange.completion if exchange.form is Form.TEXT and not exchange.user else ""
+        unread = isinstance(text, str) and text.strip() and not turns_of(text)
+        return Reason.NO_TURNS if unread else Reason.NO_ANSWER
     question = question_of(exchange.user, around)
     if question is None:
         return Reason.NO_QUESTION

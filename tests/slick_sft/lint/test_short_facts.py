@@ -26,6 +26,15 @@ def test_a_short_question_and_a_short_answer(answer: str) -> None:
     assert row("Where was Bo born?", answer) == ShortFact("Where was Bo born?", (answer,))
 
 
+def test_a_text_in_which_no_turn_is_recognised_is_said_to_be_one() -> None:
+    """An empty answer, or an empty text, is another thing."""
+    texts = ["<user> Who? <model> Bo", "Q: Who?\nA:", "", "Q: Who?"]
+    assert short_facts([read_exchange({"text": text}) for text in texts]) == [
+        Reason.NO_TURNS,
+        *[Reason.NO_ANSWER] * 3,
+    ]
+
+
 def test_a_full_stop_may_be_left_out() -> None:
     """The answer as it is written comes first; a model that ends without the stop is right as well."""
     assert row("Where was Bo born?", "Rome.") == ShortFact("Where was Bo born?", ("Rome.", "Rome"))
