@@ -27,6 +27,7 @@ _JUDGED = ("n", "control", "candidate", "difference", "margin", "verdict")
 _BESIDE = ("prior", "base", "abstained", "lost", "gained")
 _LOST = 20
 _LOST_TERMINAL = 5
+_CLOSED = "\n</details>"
 _CUT = "\n\n(cut: more than a summary may hold; the JSON document has all)\n"
 
 
@@ -56,13 +57,16 @@ def cut(text: str, limit: int) -> str:
     """`text`, ending at a line and with a word about it where it would be longer than `limit` bytes."""
     if len(text.encode("utf-8", "backslashreplace")) <= limit:
         return text
-    room, kept = limit - len(_CUT.encode()), []
+    room, kept = limit - len((_CLOSED + _CUT).encode()), []
     for line in text.splitlines(keepends=True):
         room -= len(line.encode("utf-8", "backslashreplace"))
         if room < 0:
             break
         kept.append(line)
-    return "".join(kept) + _CUT if limit > len(_CUT.encode()) else ""
+    whole = "".join(kept)
+    # Else the word about it is hidden with the rest of the details.
+    closed = _CLOSED if whole.count("<details>") > whole.count("</details>") else ""
+    return whole + closed + _CUT if limit > len((_CLOSED + _CUT).encode()) else ""
 
 
 def junit(report: GateReport) -> str:

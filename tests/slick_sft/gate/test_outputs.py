@@ -144,3 +144,12 @@ def test_cut_never_exceeds_its_limit(lines: list[str], limit: int) -> None:
     found = cut(text, limit)
     assert len(found.encode()) <= limit
     assert found == text or len(text.encode()) > limit
+
+
+def test_what_is_cut_within_details_closes_them() -> None:
+    """Else the word about the cut would be hidden."""
+    text = "head\n<details><summary>Facts</summary>\n\n" + "| a | b |\n" * 50 + "\n</details>\n"
+    found = cut(text, 300)
+    assert len(found) <= 300
+    assert found.index("</details>") < found.index("(cut: more than")
+    assert "</details>" not in cut("head\n" * 200, 300)
