@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from slick.knowledge import CATEGORIES, KNOWN, Category
-from slick.regression import TERMS, LinearModel, OverFacts, Point, average_seeds, linear_model, over_facts, with_facts
+from slick.regression import (
+    STEPS,
+    TERMS,
+    Coefficient,
+    LinearModel,
+    OverFacts,
+    Point,
+    average_seeds,
+    linear_model,
+    over_facts,
+    with_facts,
+)
 from slick.statistics import Interval
 from slick_reports import wording
 from slick_sft.dynamics import TRAIN, Measurement
@@ -64,8 +75,10 @@ def section(study: Study) -> Section:
             "variants",
         )
         tables.append(Table(f"{_NAMES[family]}; coefficients in points", header, tuple(rows)))
+    beside = {split: fitted(study, every, split, ALL, terms=(*TERMS, STEPS))[0] for split in study.splits}
     data: dict[str, Any] = {name: fit.as_dict() for name, fit in fits.items()}
-    return Section(ID, TITLE, tuple(text), tuple(tables), tuple(_claims(study, fits)), data)
+    data |= {f"with steps, {split}, {ALL}": fit.as_dict() for split, fit in beside.items()}
+    return Section(ID, TITLE, tuple(text), tuple(tables), tuple(_claims(study, fits, beside)), data)
 
 
 _NAMES = {"mixes": "Mixes of Known and Unknown", "with controls": "The same with D_Known and the controls"}
@@ -193,7 +206,8 @@ def coefficient(fit: LinearModel, name: str) -> Cell:
     return Cell(wording.points(found.value), told, "fell" if way == "fell" else "rose" if way == "rose" else "open")
 
 
-def _claims(study: Study, fits: dict[str, LinearModel]) -> list[Claim]:
+def _claims(study: Study, fits: dict[str, LinearModel], beside: dict[str, LinearModel]) -> list[Claim]:
+    """beside: by split, the fits with a term for the steps taken and, where they were trained, D_Known and controls."""
     claims = []
     for split in study.splits:
         fit = fits[f"mixes, {split}, {ALL}"]
@@ -206,7 +220,7 @@ def _claims(study: Study, fits: dict[str, LinearModel]) -> list[Claim]:
             Claim(
                 f"Unknown rows that are fitted cost accuracy {where}: b_unk is below 0.",
                 wording.points(theirs["b_unk"]),
-                f"{wording.points(unknown.value)} ({wording.points_limits(unknown.interval)})",
+                f"{_told(unknown)}{_with_steps(beside[split], fit)}",
                 _sign(unknown.interval, below=True),
             )
         )
@@ -214,7 +228,7 @@ def _claims(study: Study, fits: dict[str, LinearModel]) -> list[Claim]:
             Claim(
                 f"Known rows that are fitted add accuracy {where}: b_kn is above 0.",
                 wording.points(theirs["b_kn"]),
-                f"{wording.points(known.value)} ({wording.points_limits(known.interval)})",
+                _told(known),
                 _sign(known.interval, below=False),
             )
         )
@@ -233,6 +247,18 @@ def _claims(study: Study, fits: dict[str, LinearModel]) -> list[Claim]:
             )
         )
     return claims
+
+
+def _told(found: Coefficient) -> str:
+    return f"{wording.points(found.value)} ({wording.points_limits(found.interval)})"
+
+
+def _with_steps(fit: LinearModel, plain: LinearModel) -> str:
+    """b_unk beside what the steps do by themselves: without that term, Unknown rows take some of the blame for it."""
+    if not fit.fitted:
+        return f"; with a term for the steps taken no numbers, since {fit.reason}"
+    more = ", D_Known and the controls" if fit.variants > plain.variants else ""
+    return f"; with a term for the steps taken{more} {_told(fit['b_unk'])}"
 
 
 def _smaller(one: LinearModel, other: LinearModel) -> Finding:

@@ -70,19 +70,22 @@ def section(study: Study) -> Section | None:
     gains = form_gains(study)
     if TEST in asked:
         form = gains.get(ALL)
+        steps = next(r.told for r in reasons[TEST] if r.name == _STEPS)
         told = f"few-shot less zero-shot {said(form)}"
+        told += f"; beside it, {_STEPS}: {steps}" if steps else ""
         reasons[TEST].append(Reason(_FORM, TEST, None, form_standing(form), told))
     tables = [_fits_table(study, asked, reasons), *([_gains_table(study, gains)] if gains else [])]
     every = [reason for of in reasons.values() for reason in of]
+    below = TEST in asked and _below(asked[TEST]["b_kn"])
     data: dict[str, Any] = {
-        "reason": _sentence(every, (Standing.STANDS, Standing.PART, Standing.NOT)),
+        "reason": sentence(every, (Standing.STANDS, Standing.PART, Standing.NOT), below=below),
         "fits": {split: {r.name: r.fit.as_dict() for r in of if r.fit is not None} for split, of in reasons.items()},
         "standing": {split: {r.name: str(r.standing) for r in of} for split, of in reasons.items()},
         "form": gains,
     }
-    below = any(_below(fit["b_kn"]) for fit in asked.values())
-    title = "Why b_kn is below 0" if below else "Why b_kn is not above 0"
-    return Section(ID, title, (_told(asked), RULE, *_without_numbers(every), _sentence(every)), tuple(tables), (), data)
+    title = "Why b_kn is below 0" if any(_below(fit["b_kn"]) for fit in asked.values()) else "Why b_kn is not above 0"
+    text = (_told(asked), RULE, *_without_numbers(every), sentence(every, below=below))
+    return Section(ID, title, text, tuple(tables), (), data)
 
 
 def _fits_table(study: Study, asked: Mapping[str, LinearModel], reasons: Mapping[str, Sequence[Reason]]) -> Table:
@@ -254,21 +257,36 @@ def _gains_table(study: Study, gains: Mapping[str, Estimate]) -> Table:
         "The untuned base model, in percent; the difference, in points, is what learning the form could gain (few-shot "
         "is no bound: tuning can teach more than the form). Beside it what tuning on Known rows alone did gain at "
         "EARLY_STOP. This reason stands where the difference on all facts lies below the paper's b_kn of "
-        f"{wording.points(paper.MODEL[TEST]['b_kn'])} points, beyond its interval."
+        f"{wording.points(paper.MODEL[TEST]['b_kn'])} points, beyond its interval. It is a reason why b_kn is not "
+        "above 0: where there is nothing to gain, fitting Known rows adds nothing. It is none for a value below 0."
     )
     return Table("What is left to be gained by learning the training form", header, tuple(rows), note=note)
 
 
-def _sentence(reasons: Sequence[Reason], kinds: Sequence[Standing] = tuple(Standing)) -> str:
-    """Which stand and which do not, each with the facts on which it is so; without those that give no numbers."""
+def sentence(reasons: Sequence[Reason], kinds: Sequence[Standing] = tuple(Standing), *, below: bool) -> str:
+    """Which stand and which do not, each with the facts on which it is so; without those that give no numbers.
+
+    below: whether b_kn is below 0 on test facts, which the form cannot be the reason for.
+    """
     parts = []
     for kind in kinds:
-        found: dict[str, list[str]] = {}
+        found: dict[str, dict[str, list[str]]] = {}
         for r in reasons:
             if r.standing is kind and (r.fit is None or r.fit.fitted):
-                found.setdefault(r.name, []).append(f"{where(r.split, ALL)}: {r.told}")
-        if found:
-            told = "; ".join(f"{name} ({'; '.join(facts)})" for name, facts in found.items())
-            parts.append(f"{str(kind).capitalize()}: {told}.")
-    stands = any(r.standing is Standing.STANDS for r in reasons)
-    return " ".join([*([] if stands else ["By that rule no reason stands."]), *parts])
+                found.setdefault(_label(r), {}).setdefault(r.name, []).append(f"{where(r.split, ALL)}: {r.told}")
+        for label, of in found.items():
+            told = "; ".join(f"{name} ({'; '.join(facts)})" for name, facts in of.items())
+            parts.append(f"{label}: {told}.")
+    standing = {r.name for r in reasons if r.standing is Standing.STANDS}
+    if not standing:
+        parts.insert(0, "By that rule no reason stands.")
+    elif standing == {_FORM} and below:
+        parts.insert(0, "By that rule no reason stands for its being below 0.")
+    return " ".join(parts)
+
+
+def _label(reason: Reason) -> str:
+    label = str(reason.standing).capitalize()
+    if reason.name == _FORM and reason.standing is Standing.STANDS:
+        return f"{label} as the reason why it is not above 0, and for no value below it"
+    return label

@@ -150,6 +150,8 @@ def test_the_linear_model_finds_what_unknown_rows_cost(study: Study) -> None:
     fit = section.data["mixes, test, all"]
     assert (fit["points"], fit["variants"]) == (16, 4)
     assert section.data["with controls, test, all"]["variants"] == 6
+    (unknown,) = [c.here for c in section.claims if "cost accuracy in distribution" in c.claim]
+    assert "; with a term for the steps taken, D_Known and the controls −" in unknown
     # A p-value without the noise of the facts contradicts the interval beside it.
     assert all("p" not in table.header for table in section.tables)
     assert fit["coefficients"][2]["p_wild"] is not None

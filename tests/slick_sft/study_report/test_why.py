@@ -66,11 +66,27 @@ def test_erosion_by_steps_is_found_as_the_reason(eroding: Study) -> None:
     assert standing["a term for the steps taken"] == "stands"
     assert standing["the epochs until 95 % of the Known rows are fitted"] == "does not stand"
     assert section.data["reason"].startswith("Stands: a term for the steps taken (all test facts: b_kn +")
-    assert "; little is left to be gained by learning the form (all test facts: few-shot less" in section.data["reason"]
+    form = (
+        "Stands as the reason why it is not above 0, and for no value below it: little is left to be gained by learning"
+    )
+    assert f" {form} the form (all test facts: few-shot less" in section.data["reason"]
+    assert "; beside it, a term for the steps taken: b_kn +" in section.data["reason"]
     assert section.text[-1].startswith(section.data["reason"])
     fit = section.data["fits"]["test"]["a term for the steps taken"]
     assert [c["name"] for c in fit["coefficients"]] == ["b0", "b_kn", "b_unk", STEPS]
     assert [c["value"] for c in fit["coefficients"]] == pytest.approx([0.7, 0.2, -0.1, -0.45], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("below", "start"),
+    [(True, "By that rule no reason stands for its being below 0. Stands as the reason why"), (False, "Stands as the")],
+)
+def test_the_form_alone_is_no_reason_for_a_value_below_0(below: bool, start: str) -> None:
+    """It says why nothing is gained, and not why something is lost."""
+    reason = why.Reason("little is left to be gained by learning the form", "test", None, Standing.STANDS, "few-shot")
+    assert why.sentence([reason], below=below).startswith(start)
+    none = replace(reason, standing=Standing.OPEN)
+    assert why.sentence([none], below=below).startswith("By that rule no reason stands. Cannot be told: little")
 
 
 def test_a_further_version_is_asked_too(eroding: Study) -> None:
