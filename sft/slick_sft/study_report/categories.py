@@ -8,6 +8,7 @@ from slick_reports import wording
 from slick_sft.study.jobs import CONVERGENCE, EARLY_STOP
 from slick_sft.study_report import paper
 from slick_sft.study_report.asked import ALL, GROUPS
+from slick_sft.study_report.baselines import beside
 from slick_sft.study_report.blocks import (
     Cell,
     Claim,
@@ -45,6 +46,7 @@ def section(study: Study) -> Section:
     data: dict[str, object] = {"accuracy": values}
     borne: list[Claim] = []
     text = ["Each set has the same number of rows of every relation; the paper's figure stands beneath each of ours."]
+    text.append(beside(study, variants.values(), TEST, ALL))
     if BEST in variants:
         against = {stage: _against(study, variants, stage) for stage in STAGES}
         tables += [_differences(against[stage], stage) for stage in STAGES]

@@ -10,6 +10,7 @@ from slick_reports import wording
 from slick_sft.study.jobs import CONVERGENCE
 from slick_sft.study_report import paper
 from slick_sft.study_report.asked import ALL, KNOWN_FACTS
+from slick_sft.study_report.baselines import beside
 from slick_sft.study_report.blocks import (
     Cell,
     Claim,
@@ -39,6 +40,8 @@ def section(study: Study) -> Section:
         "control takes D's rows in D's order and as many steps, but its Unknown rows have weight 0 in the loss: what "
         "it differs from D in is what Unknown rows do by themselves.",
     ]
+    compared = [v for share in shares for v in (mixes[share], without.get(share), controls.get(share)) if v]
+    text.append(beside(study, compared, TEST, KNOWN_FACTS))
     data: dict[str, Any] = {}
     tables = []
     for group in (KNOWN_FACTS, ALL):

@@ -12,6 +12,7 @@ from slick_reports import wording
 from slick_sft.dynamics import TRAIN
 from slick_sft.study.jobs import CONVERGENCE
 from slick_sft.study_report.asked import KNOWN_FACTS
+from slick_sft.study_report.baselines import beside
 from slick_sft.study_report.blocks import Claim, Picture, Section, Table, found, missing, percent, points, row, said
 from slick_sft.study_report.data import TEST, Arm, Study, Variant
 from slick_sft.study_report.measures import accuracy, difference
@@ -44,6 +45,7 @@ def section(study: Study) -> Section:
         "Learned: the share of training rows fitted. Forgotten: Known test facts that are no longer answered rightly. "
         "In the picture a run goes from left to right with its epochs; what lies higher at the same place forgot less "
         "for as much that was learned.",
+        beside(study, [variant for pair in pairs for variant in pair], TEST, KNOWN_FACTS),
     )
     blocks: tuple[Table | Picture, ...] = (table,)
     if lines:

@@ -6,6 +6,7 @@ from slick.statistics import Estimate
 from slick_sft.study.jobs import CONVERGENCE, EARLY_STOP
 from slick_sft.study_report import paper, trend
 from slick_sft.study_report.asked import ALL, KNOWN_FACTS
+from slick_sft.study_report.baselines import beside
 from slick_sft.study_report.blocks import (
     Cell,
     Claim,
@@ -22,8 +23,7 @@ from slick_sft.study_report.blocks import (
     share_said,
 )
 from slick_sft.study_report.data import OOD, STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
-from slick_sft.study_report.measures import accuracy, base_accuracy, clipped, combined, difference, prior
-from slick_sft.study_report.measures import share as share_of
+from slick_sft.study_report.measures import accuracy, base_accuracy, clipped, combined, difference
 from slick_sft.study_report.pictures import Dot, Line, lines_chart
 
 ID, TITLE = "shares", "Accuracy by share of Unknown rows"
@@ -89,22 +89,12 @@ def _table(study: Study, mixes: dict[float, Variant], measured: Found, split: st
             cells += _cells(of, paper.SHARES[stage].get(round(100 * share)), paper_too=here)
         rows.append(row(share_name(share), *cells))
     n = {group: int(study.asked(split).mask(group).sum()) for group in _GROUPS}
-    known = prior(study, split, ALL)
     note = (
-        f"n = {n[ALL]:,} facts, of which {n[KNOWN_FACTS]:,} Known and {n['HighlyKnown']:,} HighlyKnown. Always giving "
-        f"a relation's commonest answer: {share_said(known)} of all facts. Answers that abstain: "
-        f"{_abstained(study, mixes, split)}."
+        f"n = {n[ALL]:,} facts, of which {n[KNOWN_FACTS]:,} Known and {n['HighlyKnown']:,} HighlyKnown. "
+        f"{beside(study, mixes.values(), split, ALL)} {beside(study, mixes.values(), split, KNOWN_FACTS)}"
     )
     where = "test facts" if here else "facts of relations that are never trained on"
     return Table(f"Accuracy in percent on {where}", tuple(header), tuple(rows), note=note)
-
-
-def _abstained(study: Study, mixes: dict[float, Variant], split: str) -> str:
-    asked = study.asked(split)
-    base = share_of(study.base(split).abstained, asked)
-    tuned = [share_of(study.answers(v, stage, split).abstained, asked) for v in mixes.values() for stage in STAGES]
-    most = max((each for each in tuned if each), key=lambda each: each.value, default=None)
-    return f"{share_said(base)} of the base model's, at most {share_said(most)} of a tuned one's"
 
 
 def _cells(of: dict[str, Estimate | None], published: float | None, *, paper_too: bool) -> list[Cell]:
