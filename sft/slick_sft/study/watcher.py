@@ -13,6 +13,9 @@ from slick_sft.study.jobs import TUNED, WEIGHTS, Job, Setup, arms_of
 from slick_sft.study.schedule import Event
 from slick_sft.study.state import State
 
+# Of the message of a failed job, so many are shown at once; all of it stands at the end.
+_LINES = 8
+
 
 class Watcher:
     """Follows a stage's jobs: one bar for all, what is done in `study.json`, models removed when they are scored.
@@ -67,7 +70,7 @@ class Watcher:
             self.state.note_done(event.job, time.monotonic() - self.begun[event.job], event.record)
             prune(self.setup, self.done, keep=self.keep)
         elif event.kind != "progress":
-            self.bar.write(f"failed: {event.job}: {event.message.splitlines()[0]}", file=sys.stderr)
+            self.bar.write(f"failed: {event.job}: {_beginning(event.message)}", file=sys.stderr)
         self._show()
 
     def _show(self) -> None:
@@ -77,6 +80,12 @@ class Watcher:
         self.bar.set_postfix_str(text + (f", {taken:,.0f}/{steps:,} steps" if steps else ""), refresh=False)
         past = sum(self.seconds[name] * share for name, share in self.shares.items())
         self.bar.update(min(past, self.bar.total or 0) - self.bar.n)
+
+
+def _beginning(message: str) -> str:
+    """All of a message, or its first lines; the first alone may say no more than that mistakes follow."""
+    lines = message.splitlines()
+    return "\n".join(lines[:_LINES] + ["  …"] * (len(lines) > _LINES))
 
 
 def prune(setup: Setup, done: Collection[str], *, keep: bool) -> None:

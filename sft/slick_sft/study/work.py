@@ -6,14 +6,14 @@ A job's work is JSON (see `jobs`); its places are below the study's directory.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slick.errors import InputError, Mistakes, RunError
-from slick.knowledge import CATEGORIES, Category, Estimator, Knowledge
+from slick.knowledge import CATEGORIES, KNOWN, Category, Estimator, Knowledge
 from slick.prompts import DEFAULT_FORM
 from slick.training import TRAINING
 from slick_sft.study.jobs import CONVERGENCE, EARLY_STOP, WEIGHTS, base_won
@@ -102,7 +102,7 @@ def _mix(work: Work, out: Path) -> Record:
 
     read = _knowledge(out / work["knowledge"])
     recipes = {place: recipe_of(of["recipe"], place) for place, of in work["sets"].items()}
-    _check_unknown(read.knowledge, list(recipes.values()))
+    _check_there(read.knowledge, list(recipes.values()))
     kept, held_out = without_held_out(read.knowledge, held_out_facts(read_facts(work["facts"])))
     mixed: dict[str, list[MixRow]] = {}
     with Mistakes("these sets cannot be mixed:") as mistakes:
@@ -129,17 +129,29 @@ def _mix(work: Work, out: Path) -> Record:
     return {"sizes": {place: len(rows) for place, rows in mixed.items()}}
 
 
-def _check_unknown(knowledge: Sequence[Knowledge], recipes: Sequence[Recipe]) -> None:
-    unknown = str(Category.UNKNOWN)
-    asked = sorted({recipe.name for recipe in recipes if recipe.parts and recipe.parts.get(unknown)})
-    if asked and not any(k.category is Category.UNKNOWN for k in knowledge):
-        counts = _counts(knowledge)
-        shown = ", ".join(f"{counts[category]} {category}" for category in CATEGORIES)
-        raise InputError(
-            f"none of the {len(knowledge)} training facts is Unknown to this model ({shown}), so that no set can hold "
-            f"Unknown rows, as {', '.join(asked[:4])}{' …' if len(asked) > 4 else ''} would; study it on facts that it "
-            "does not know, or by a grid of variants without Unknown rows"
-        )
+def _check_there(knowledge: Sequence[Knowledge], recipes: Sequence[Recipe]) -> None:
+    """InputError where the model knows all of the facts, or none of them, and sets are to hold rows that are not
+    there."""
+    counts = _counts(knowledge)
+    shown = ", ".join(f"{counts[category]} {category}" for category in CATEGORIES)
+    for kind, categories, others in (
+        ("Unknown", (Category.UNKNOWN,), "it does not know"),
+        ("Known", KNOWN, "it knows something of"),
+    ):
+        asked = sorted({recipe.name for recipe in recipes if _holds(recipe, categories)})
+        if asked and not any(counts[category] for category in categories):
+            raise InputError(
+                f"none of the {len(knowledge)} training facts is {kind} to this model ({shown}), so that no set can "
+                f"hold {kind} rows, as {', '.join(asked[:4])}{' …' if len(asked) > 4 else ''} would; study it on facts "
+                f"that {others}, or by a grid of variants without {kind} rows"
+            )
+
+
+def _holds(recipe: Recipe, categories: Collection[Category]) -> bool:
+    """Whether a set of the recipe must hold rows of these categories."""
+    from slick_sft.recipe import members
+
+    return any(share and {*members(pool)} <= {*categories} for pool, share in (recipe.parts or {}).items())
 
 
 def _tune(work: Work, out: Path) -> Record:

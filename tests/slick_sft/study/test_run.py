@@ -329,15 +329,32 @@ def test_knowledge_that_lacks_facts_is_refused(tmp_path: Path, finished: Path, w
         run_study(wish(tmp_path / "out", known=known), lambda place, *_: inline(place), 1, 1)
 
 
-def test_a_model_that_knows_everything_is_told_so(tmp_path: Path, finished: Path, wish: Make, inline: Any) -> None:
-    """No Unknown facts: a clear statement, and nothing is tuned."""
+@pytest.mark.parametrize(
+    ("category", "said"),
+    [
+        (
+            Category.HIGHLY_KNOWN,
+            r"is Unknown to this model .90 HighlyKnown, 0 .* Unknown rows, as unknown-100, unknown-50",
+        ),
+        (
+            Category.UNKNOWN,
+            r"is Known to this model .0 HighlyKnown, .*, 90 Unknown.* Known rows, as known-only, unknown-50",
+        ),
+    ],
+)
+def test_a_model_that_knows_everything_or_nothing_is_told_so(
+    tmp_path: Path, finished: Path, wish: Make, inline: Any, category: Category, said: str
+) -> None:
+    """No Unknown facts, or no Known ones: one clear statement, and nothing is tuned."""
     read_so = read_knowledge(finished / "probe" / "train")
-    (sure,) = [k for k in read_so.knowledge if k.category is Category.HIGHLY_KNOWN][:1]
-    all_known = [replace(sure, fact=k.fact) for k in read_so.knowledge]
-    write_knowledge(tmp_path / "sure.parquet", all_known, read_so.provenance)
-    known = probes(finished) | {"train": str(tmp_path / "sure.parquet")}
-    with pytest.raises(InputError, match=r"none of the 90 training facts is Unknown to this model .90 HighlyKnown, 0 "):
+    (alike,) = [k for k in read_so.knowledge if k.category is category][:1]
+    write_knowledge(
+        tmp_path / "alike.parquet", [replace(alike, fact=k.fact) for k in read_so.knowledge], read_so.provenance
+    )
+    known = probes(finished) | {"train": str(tmp_path / "alike.parquet")}
+    with pytest.raises(InputError, match=f"none of the 90 training facts {said} would") as caught:
         run_study(wish(tmp_path / "out", known=known), lambda place, *_: inline(place), 1, 1)
+    assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "out" / "sets").exists()
 
 
