@@ -258,7 +258,8 @@ def test_clopper_pearson_bounds(k: int, n: int, expected: list[float]) -> None:
 
 
 def test_the_committed_table_follows_from_the_committed_bank(reports: Path) -> None:
-    """Arms and counted rates of gate.json are those of the bank beside it, without training anything."""
+    """Arms and counted rates of gate.json are those of the bank beside it, without training anything; the page and the
+    picture are those of gate.json."""
     place = reports / "benchmarks"
     if not (place / "gate.json").exists():
         pytest.skip("the benchmark has not been run: make bench-gate")
@@ -267,4 +268,6 @@ def test_the_committed_table_follows_from_the_committed_bank(reports: Path) -> N
     assert again["arms"] == committed["arms"]
     for name, counts in again["rules"].items():
         assert counts == {key: committed["rules"][name][key] for key in counts}
+    assert (place / "gate.md").read_text("utf-8") == page_of(committed)
+    assert (place / "gate.svg").read_text("utf-8") == picture_of(committed)
     assert (place / "gate_bank.parquet").stat().st_size < 200_000

@@ -134,7 +134,9 @@ def page_of(found: Result) -> str:
         *(_asked_row(cell) for cell in found["asked"] if cell["open"]),
         "",
         "Facts that are drawn beyond those of the bank are drawn from these again; they stand for facts of the same "
-        "kind. What the bank cannot say: how far another model, dataset or kind of facts would be from it.",
+        f"kind. What the bank cannot say: its seeds lie {_spreads(found)} points apart, little beyond what their facts "
+        "explain, so that it does not try a gate whose seeds lie far apart; nor another model, dataset or kind of "
+        "facts.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -219,8 +221,14 @@ def _checkpoints(found: Mapping[str, Any]) -> list[str]:
     return [
         f"A verdict of one seed is about its two checkpoints. Judged at the drop of these two ({found['pairs']} pairs, "
         f"{own['gates']:,} gates, facts alone drawn anew) it passes {_percent(own['PASS'])} % and fails "
-        f"{_percent(own['FAIL'])} %; what it says of training again is in the table above, and wrong more often."
+        f"{_percent(own['FAIL'])} %. Of training again it says nothing; the table above shows how often it would be "
+        "wrong there."
     ]
+
+
+def _spreads(found: Result) -> str:
+    spreads = [100 * arm["seeds_sd"] for arm in found["arms"]]
+    return f"{min(spreads):.1f} to {max(spreads):.1f}"
 
 
 def _asked_row(cell: Mapping[str, Any]) -> str:

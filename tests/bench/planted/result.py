@@ -185,7 +185,11 @@ def _arm(known: Bank, population: Population, case: Case) -> dict[str, Any]:
         "drop_interval_90": [_rounded(-interval.high), _rounded(-interval.low)],
         "seeds_sd": _rounded(float(case.candidate.mean(axis=1).std(ddof=1))),
         "discordant": _rounded(float((case.candidate != case.control).mean())),
-        "variance": {"facts": whole.item, "runs": whole.run, "residual": whole.residual},
+        "variance": {
+            "facts": _rounded(whole.item),
+            "runs": _rounded(whole.run),
+            "residual": _rounded(whole.residual),
+        },
         "design_effect": _rounded(whole.effect),
     }
 
