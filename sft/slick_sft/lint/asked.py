@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 QUESTION_CHARACTERS = 200
+# A longer line is prose, in which no wrapping is looked for.
+_LINE = 3 * QUESTION_CHARACTERS
 # What so many rows have, with different text beside it, is no part of a question; within a line also so many of all.
 _ALIKE = 3
 _SHARE = 0.02
@@ -30,10 +32,11 @@ _LABEL = re.compile(
 )
 # "A:" only behind a question mark, as it may be part of a question else ("… vitamin A:").
 _LABEL_BEHIND = re.compile(
-    r"(?:\s+|(?<=[?？؟]))(?:###\s*|\*\*)?(?:answer|response)\s*(?::\*\*|\*\*:|:)\s*$|(?<=[?？؟])\s*(?:###\s*|\*\*)?a\s*(?::\*\*|:)\s*$",
+    r"(?:(?<=[\s?？؟])(?:###\s*|\*\*)?(?:answer|response)|(?<=[?？؟])\s*(?:###\s*|\*\*)?a)\s*(?::\*\*|\*\*:|:)\s*$",
     re.IGNORECASE,
 )
-_BEHIND = re.compile(r"(.*[?？؟][\"”’»')]*)\s*(\S.*)")
+# Closing quotes belong to the question; another question is no wrapping.
+_BEHIND = re.compile(r"(.*[?？؟][\"”’»')]*)\s*([^\s\"”’»')?？؟][^?？؟]*)")
 _BEFORE = re.compile(r"[:.!\]>]\s+")
 # Words that speak of what was said before; in capitals they are names.
 _REFERS = re.compile(
@@ -122,18 +125,18 @@ def refers(text: str) -> bool:
 
 
 def _unlabelled(line: str) -> str:
-    return _LABEL_BEHIND.sub("", _LABEL.sub("", line))
+    return _LABEL_BEHIND.sub("", _LABEL.sub("", line)).rstrip()
 
 
 def _with_behind(line: str) -> Iterator[tuple[str, str]]:
     """(question, what stands behind its question mark), if anything does."""
-    if found := _BEHIND.fullmatch(line):
+    if len(line) <= _LINE and (found := _BEHIND.fullmatch(line)):
         yield found.group(1), found.group(2)
 
 
 def _with_before(line: str) -> Iterator[tuple[str, str]]:
     """Every (sentences or label, what is asked behind them)."""
-    for border in _BEFORE.finditer(line):
+    for border in _BEFORE.finditer(line if len(line) <= _LINE else ""):
         rest = line[border.end() :]
         if _ASKING.match(_LABEL.sub("", rest)):
             yield line[: border.end()].rstrip(), rest

@@ -92,6 +92,13 @@ def test_what_a_question_needs_stays() -> None:
     assert question_of(few[0], around_questions([*many, *few])) == few[0]
 
 
+@pytest.mark.parametrize("form", ["Who is Bo{}? Why?", "Who said “Why?” in Bo{}’s “Who?”", 'Who said "Why, Bo{}?"'])
+def test_a_second_question_and_closing_quotes_are_no_wrapping(form: str) -> None:
+    """Though all rows end in them."""
+    users = [form.format(i) for i in range(9)]
+    assert [question_of(user, around_questions(users)) for user in users] == users
+
+
 def test_lines_that_several_have() -> None:
     """Beside different ones."""
     assert question_of("Where?") == "Where?"
