@@ -152,13 +152,15 @@ def pair_of(
     return Pair(candidate, control, knowledge, tuple(found))
 
 
-def check_arm(arm: Arm) -> None:
-    """InputError where runs of one arm were not asked or trained alike, naming all that differs."""
+def check_arm(arm: Arm, knowledge: KnowledgeFile | None = None) -> None:
+    """InputError where runs of one arm were not asked or trained alike, or not from the model that was probed, naming
+    all that differs."""
     first, *others = arm.runs
     found = [
         *check_comparable(first, others, allow_mismatch=True),
         *_within(arm),
         *(mismatch for run in others for mismatch in training_mismatches(run, first)),
+        *_of_the_probe(knowledge, arm.runs),
     ]
     with Mistakes(f"{arm.name}: these runs are not of one arm, which differs in nothing but seeds:") as mistakes:
         mistakes.extend(dict.fromkeys(map(told, found)))

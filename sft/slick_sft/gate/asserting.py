@@ -26,9 +26,10 @@ def assert_keeps_knowledge(
 ) -> GateReport:
     """Fail unless the candidate keeps what the control knows, within the policy's margins; the message is the table.
 
-    candidate, control: score runs, as `slick score` or lm_eval wrote them, one a seed. policy: a file, or what it
-    would hold, such as {"margins": {"Known": 2}}. baseline: the control by its name, in the file `baselines`, beside
-    which looks are counted. inconclusive: "fail" an open verdict, let it "pass", or "report" it as a skipped test.
+    candidate, control: score runs, as `slick score` or lm_eval wrote them, one a seed, as many as the policy has.
+    policy: a file, or what it would hold, such as {"margins": {"Known": 2}}. baseline: the control by its name, in
+    the file `baselines`, beside which looks are counted, in place of `control`. inconclusive: "fail" an open verdict,
+    let it "pass", or "report" it as a skipped test.
     Returns the report of a verdict that let it pass.
 
     Raises AssertionError for a FAIL, and `slick.errors.InputError` for what cannot be judged: never a verdict.
@@ -38,6 +39,7 @@ def assert_keeps_knowledge(
     from slick_sft.gate.arms import read_pair
     from slick_sft.gate.baselines import read_baseline
     from slick_sft.gate.decide import decide
+    from slick_sft.gate.existing import check_seeds
     from slick_sft.gate.looks import look, looks_beside, said
     from slick_sft.gate.outputs import plain
     from slick_sft.gate.policy import BASELINE, INCONCLUSIVE, Control, policy_of, read_policy
@@ -45,6 +47,8 @@ def assert_keeps_knowledge(
     __tracebackhide__ = True
     if inconclusive not in INCONCLUSIVE:
         raise InputError(f"inconclusive={inconclusive!r}: expected one of {', '.join(INCONCLUSIVE)}")
+    if baseline and control:
+        raise InputError("control and baseline: both say what the candidate is compared with; give one of them")
     rule = policy_of(policy, "the policy") if isinstance(policy, dict) else read_policy(Path(policy))
     rule = replace(rule, inconclusive=inconclusive)
     blessed = None
@@ -61,6 +65,7 @@ def assert_keeps_knowledge(
         allow_mismatch=allow_mismatch,
         seeds=rule.seeds,
     )
+    check_seeds(pair, rule)
     number = look(pair, rule.looks, *looks_beside(Path(baselines)))
     called = str(rule.control) if blessed else "the control"
     report = decide(pair, rule, control=called, notes=said(number, rule.looks), baseline=blessed, look=number)

@@ -58,7 +58,7 @@ def gate(
     baseline: Annotated[str, typer.Option(help="The control is this baseline (see slick bless).")] = "",
     baselines: Baselines = _BASELINES,
     knowledge: Annotated[
-        Path | None, typer.Option(help="With --runs: the probe of the base model, for the facts' categories.")
+        Path | None, typer.Option(help="With runs that exist: the probe of the base model, for the facts' categories.")
     ] = None,
     rescore: Annotated[
         Path | None,
@@ -110,7 +110,15 @@ def gate(
     from slick_sft.gate.telling import tell, tell_self_check
 
     _check_modes(
-        paths, runs=runs, rescore=rescore, self_check=self_check, control=control, plan=plan, baseline=baseline
+        paths,
+        runs=runs,
+        rescore=rescore,
+        self_check=self_check,
+        control=control,
+        plan=plan,
+        baseline=baseline,
+        knowledge=knowledge,
+        files=bool(markdown or junit),
     )
     outputs = {"--json": json, "--markdown": markdown, "--junit": junit, "--out": out}
     _check_outputs(outputs, [*paths, *(control or [])], policy, [baselines, *([knowledge] if knowledge else [])])
@@ -126,7 +134,7 @@ def gate(
         assert chosen is not None
         blessed = _blessed(chosen, baselines)
         if self_check and (runs or not paths):
-            tell_self_check(check_runs([*paths, *(control or [])], chosen), chosen, json)
+            tell_self_check(check_runs([*paths, *(control or [])], chosen, knowledge), chosen, json)
             return 0
         if runs:
             report = judge_runs(
@@ -159,7 +167,8 @@ def gate(
             ready = prepare(wish)
             lint, pool = _lint_by(wish.model, batch_size, device, store, no_store), _pools(ready, jobs)
             if self_check:
-                tell_self_check(run_self_check(ready, lint, pool, _say), chosen, json or out / "self-check.json")
+                if (lines := run_self_check(ready, lint, pool, _say, plan_only=plan)) is not None:
+                    tell_self_check(lines, chosen, json or out / "self-check.json")
                 return 0
             report = run_gate(ready, lint, pool, _say, plan_only=plan)
     if report is None:
@@ -208,6 +217,8 @@ def _check_modes(
     control: Sequence[Path] | None,
     plan: bool,
     baseline: str,
+    knowledge: Path | None,
+    files: bool,
 ) -> None:
     """InputError for options that contradict each other."""
     from slick.errors import Mistakes
@@ -224,8 +235,14 @@ def _check_modes(
                 "--self-check: takes the runs of one control, each as --control or all behind --runs, or a DATASET to "
                 "train them on; leave out the others"
             )
-        if plan and (runs or rescore):
-            mistakes.add("--plan: is for a gate that trains; leave out --runs and --rescore")
+        if plan and (runs or rescore or (self_check and control)):
+            mistakes.add("--plan: is for a gate that trains; leave out --runs, --rescore and --control")
+        if self_check and files:
+            mistakes.add(
+                "--markdown, --junit: hold a verdict, which --self-check is not; leave them out, or give --json"
+            )
+        if knowledge and not runs and not (self_check and not paths):
+            mistakes.add("--knowledge: is for runs that exist, with --runs; a gate that trains probes its model itself")
 
 
 def _check_outputs(outputs: dict[str, Path | None], given: list[Path], policy: Path, beside: list[Path]) -> None:

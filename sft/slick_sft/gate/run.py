@@ -39,15 +39,20 @@ def run_gate(
         return _judged(plan)
 
 
-def run_self_check(ready: Prepared, lint: Lint, open_pool: OpenPool, say: Say) -> list[Line]:
-    """Trains the control with twice the seeds, half of which is set against the other half."""
+def run_self_check(
+    ready: Prepared, lint: Lint, open_pool: OpenPool, say: Say, *, plan_only: bool = False
+) -> list[Line] | None:
+    """Trains the control with twice the seeds, half of which is set against the other half; with plan_only says what
+    it would train, and returns None."""
     seeds = max(LEAST, 2 * ready.wish.policy.seeds)
     with _Claimed(ready):
         plan, pool_of = planned(ready, lint, open_pool, say, control_seeds=tuple(range(seeds)))
+        if plan_only:
+            return None
         train(plan, pool_of)
         out = ready.wish.out
         arm = read_arm([out / score_place(CONTROL, seed) for seed in plan.seeds[CONTROL]], CONTROL)
-        return self_check(arm, ready.wish.policy)
+        return self_check(arm, ready.wish.policy, excluded=plan.dataset.leaked)
 
 
 class _Claimed:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
 from typing import Any
 
 from slick.errors import InputError
+from slick.knowledge_file import KnowledgeFile
 from slick.paired import LEDGER_RUNS, Noise, Paired
 from slick.power import POWER, Need, need, smallest_margin
 from slick.verdict import look_level
@@ -76,9 +77,12 @@ class Line:
         }
 
 
-def self_check(control: Arm, policy: Policy) -> list[Line]:
+def self_check(
+    control: Arm, policy: Policy, knowledge: KnowledgeFile | None = None, excluded: Collection[str] = ()
+) -> list[Line]:
     """The noise of the control's own runs, for every gated group. InputError for fewer than four runs, and for runs
-    that differ in more than their seeds."""
+    that differ in more than their seeds. knowledge: the base model's. excluded: ids of facts that no gate will judge.
+    """
     runs = len(control.runs)
     if runs < LEAST:
         raise InputError(
@@ -87,9 +91,9 @@ def self_check(control: Arm, policy: Policy) -> list[Line]:
         )
     if len(set(control.seeds)) < runs and None not in control.seeds:
         raise InputError("--self-check: two runs have one seed; give runs of different seeds")
-    check_arm(control)
+    check_arm(control, knowledge)
     # Every run on one side, for its answers alone: halves are taken of them.
-    sheet = Sheet.of(Pair(control, control), policy)
+    sheet = Sheet.of(Pair(control, control, knowledge), policy, excluded)
     lines = []
     for name, group, margin, scores in _gated(sheet, policy):
         mask = sheet.mask(group)

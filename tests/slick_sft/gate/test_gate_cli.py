@@ -17,7 +17,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    (tmp_path / "slick-gate.yaml").write_text("margins: {Known: 8}\n")
+    (tmp_path / "slick-gate.yaml").write_text("margins: {Known: 8}\nseeds: 1\n")
     return tmp_path
 
 
@@ -36,7 +36,7 @@ def test_exit_codes_are_the_verdicts(here: Path, runs: Any, capsys: pytest.Captu
     assert gate("--runs", *same, *control(old)) == 0
     assert capsys.readouterr().out.rstrip().split("\n")[-1].startswith("PASS: Known")
     assert gate("--runs", *bad, *control(old)) == 1
-    (here / "slick-gate.yaml").write_text("margins: {Known: 0.5}\n")
+    (here / "slick-gate.yaml").write_text("margins: {Known: 0.5}\nseeds: 1\n")
     pair = runs.score("single", 0.9, arm="single"), old[0]
     assert gate("--runs", *pair) == 3
     assert [gate("--runs", *pair, "--inconclusive", how) for how in ("fail", "pass", "report")] == [1, 0, 3]
@@ -58,6 +58,11 @@ def test_wrong_input_is_2_and_never_a_verdict(here: Path, runs: Any, capsys: pyt
         (["--self-check", "--runs", one, "--control", other], "--self-check: takes the runs of one control"),
         (["--self-check", "data.jsonl", "--control", other], "--self-check: takes the runs of one control"),
         (["--runs", one, other, "--plan"], "--plan: is for a gate that trains"),
+        (["--self-check", "--control", one, "--plan"], "--plan: is for a gate that trains"),
+        (["--self-check", "data.jsonl", "--junit", "x.xml"], "leave them out, or give --json"),
+        (["--self-check", "--control", one, "--markdown", "x.md"], "leave them out, or give --json"),
+        (["--self-check", "--control", one, "--knowledge", "none"], "none: no such file"),
+        (["data.jsonl", "--model", "m", "--out", "o", "--knowledge", "none"], "--knowledge: is for runs that exist"),
     ):
         assert gate(*words) == 2, said
         assert said in capsys.readouterr().err
@@ -183,6 +188,40 @@ def test_bless_and_judge_against_it(here: Path, runs: Any, capsys: pytest.Captur
     assert "was blessed on" in capsys.readouterr().out
     assert run(["bless", str(old[0]), "release"]) == 2
     assert run(["bless", str(old[0]), "release", "--move"]) == 0
+
+
+def test_as_many_runs_as_the_policy_has_seeds(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fewer are refused with the policy that they would do for, and so are unequal numbers; a base model has no
+    seeds. No look is spent on it."""
+    (here / "slick-gate.yaml").write_text("margins: {Known: 30}\n")
+    old, new = runs.arm("old", [0.9] * 4), runs.arm("new", [0.9] * 4)
+    for words, said in (
+        ([new[0], *control(old[:1])], "by 3 seeds an arm, and there are fewer runs (1 of the candidate and 1 of the"),
+        (
+            [*new[:3], *control(old[:2])],
+            "(3 of the candidate and 2 of the control): give a run for each seed, or set se",
+        ),
+        ([*new[:3], *control(old)], "unequal numbers of runs (3 of the candidate and 4 of the control)"),
+    ):
+        assert gate("--runs", *words) == 2
+        assert said in capsys.readouterr().err
+    assert not (here / ".slick").exists()
+    assert gate("--runs", *new, *control(old)) == 0
+    assert gate("--runs", *new, *control([runs.score("base", 0.9, seed=None)])) == 0
+
+
+def test_with_a_baseline_all_runs_are_one_candidate(here: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two runs under a policy with a baseline are a candidate and its control for one who forgot it: they are taken
+    together only where they record one recipe."""
+    assert run(["bless", *map(str, runs.arm("old", [0.9] * 2)), "release"]) == 0
+    (here / "slick-gate.yaml").write_text("margins: {Known: 30}\nseeds: 2\ncontrol: baseline release\n")
+    silent = {"arm_key": None}
+    for n, more in enumerate(({"training": silent}, {}, {"arm": "other"})):
+        pair = [runs.score(f"a{n}", 0.9, arm="arm", **{k: v for k, v in more.items() if k != "arm"})]
+        pair.append(runs.score(f"b{n}", 0.9, seed=1, arm=more.get("arm", "arm"), training=more.get("training")))
+        code = 0 if not more else 2
+        assert gate("--runs", *pair, "--allow-mismatch") == code
+        assert ("do not record that one recipe made them" in capsys.readouterr().err) == bool(code)
 
 
 def test_init_writes_a_policy_once(here: Path) -> None:

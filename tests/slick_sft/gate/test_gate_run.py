@@ -355,17 +355,23 @@ def test_every_answer_of_a_conversation_is_trained_on(
     assert [[row["weight"] for row in rows[:3]] for rows in (candidate, control)] == [[1, 1, 1], [0, 1, 0]]
 
 
-def test_self_check_trains_controls_alone(wish: Callable[..., Wish], dataset: Path) -> None:
-    """Twice the seeds of the control, half against half; a gate of one seed there takes them for its ledger."""
+def test_self_check_trains_controls_alone(wish: Callable[..., Wish], dataset: Path, tiny_facts: list[Fact]) -> None:
+    """Twice the seeds of the control, half against half, on the facts that a gate would judge; a plan trains none. A
+    gate of one seed there takes them for its ledger."""
+    asked = next(f for f in tiny_facts if f.split == "test")
     with dataset.open("a") as file:
+        file.write(json.dumps({"prompt": FORM.format(asked.question), "completion": "x"}) + "\n")
         # With one row of any weight all seeds would end in the same weights.
         for thing in ("hill", "wood", "road", "rain", "snow", "moon", "wind", "lake", "fire", "sand", "town", "star"):
             text = f"The {thing} is old, and it is far. It is a {thing}."
             file.write(json.dumps({"prompt": f"Write of the {thing}.\n", "completion": text}) + "\n")
+    nothing, performed, said = run(wish(policy={"control": "zero-weight"}), how=run_self_check, plan_only=True)
+    assert (nothing, performed) == (None, ["probe/held-out"])
+    assert "control with seeds 0, 1, 2, 3: 4 trainings" in said[1]
     (line,), performed, _ = run(wish(policy={"control": "zero-weight"}), how=run_self_check)
     assert [job for job in performed if job.startswith("tune")] == [f"tune/control-seed{s}" for s in range(4)]
     assert line.splits == 3
-    assert line.noise.n == 12
+    assert line.noise.n == 11
     report, performed, _ = run(wish(policy={"control": "zero-weight", "seeds": 1}))
     assert performed == ["tune/candidate-seed0", "score/candidate-seed0"]
     assert [of["path"] for of in report.ledger] == [f"scores/control-seed{s}" for s in range(4)]

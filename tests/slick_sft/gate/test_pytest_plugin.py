@@ -13,7 +13,7 @@ from slick.errors import InputError
 from slick_sft.gate.asserting import assert_keeps_knowledge
 from slick_sft.gate.baselines import bless
 
-RULE = {"margins": {"Known": 8}}
+RULE = {"margins": {"Known": 8}, "seeds": 1}
 
 
 def test_a_kept_model_passes_and_a_lost_one_fails_with_the_table(runs: Any) -> None:
@@ -29,7 +29,7 @@ def test_a_kept_model_passes_and_a_lost_one_fails_with_the_table(runs: Any) -> N
 def test_an_open_verdict_fails_passes_or_skips(runs: Any) -> None:
     """By default it fails: a test that shows nothing is not green."""
     pair = runs.score("a", 0.9, arm="a"), runs.score("b", 0.9, arm="b")
-    rule = {"margins": {"Known": 1}}
+    rule = {"margins": {"Known": 1}, "seeds": 1}
     with pytest.raises(AssertionError, match="INCONCLUSIVE"):
         assert_keeps_knowledge(*pair, policy=rule)
     assert assert_keeps_knowledge(*pair, policy=rule, inconclusive="pass").exit_code == 0
@@ -46,6 +46,16 @@ def test_the_control_may_be_a_baseline(runs: Any, tmp_path: Path) -> None:
         runs.arm("same", [0.9, 0.9, 0.9]), policy=RULE, baseline="main", baselines=tmp_path / "b.json"
     )
     assert any("was blessed on" in note for note in report.notes)
+
+
+def test_what_it_is_compared_with_is_said_once(runs: Any, tmp_path: Path) -> None:
+    """Control and baseline together are refused, and so are fewer runs than the policy has seeds."""
+    old, new = runs.score("old", arm="old"), runs.score("new", arm="new")
+    bless([old], "main", tmp_path / "b.json")
+    with pytest.raises(InputError, match=r"control and baseline: .* give one of them"):
+        assert_keeps_knowledge(new, old, policy=RULE, baseline="main", baselines=tmp_path / "b.json")
+    with pytest.raises(InputError, match="set seeds: 1 in the policy"):
+        assert_keeps_knowledge(new, old, policy={"margins": {"Known": 8}})
 
 
 def test_the_fixture_takes_the_projects_policy(runs: Any, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from slick.errors import InputError
+from slick.knowledge import Knowledge
+from slick.knowledge_file import KnowledgeFile
 from slick.paired import Noise
 from slick_sft.gate.arms import Pair, read_arm, read_pair
 from slick_sft.gate.decide import decide
@@ -95,6 +97,21 @@ def test_too_few_runs_are_refused(runs: Any) -> None:
     arm = read_arm(runs.arm("control", [0.9] * 3), "control")
     with pytest.raises(InputError, match="found 3 runs of the control, expected at least 4"):
         self_check(arm, policy_of({"margins": {"Known": 2}}, "x"))
+
+
+def test_facts_that_no_gate_judges_do_not_count(runs: Any) -> None:
+    """What a dataset asks itself is left out; categories may come from the base model's probe, of no other."""
+    arm = read_arm(runs.arm("control", [0.9] * 4, categories={}), "control")
+    rule = policy_of({"margins": {"Known": 5}}, "x")
+    with pytest.raises(InputError, match="none of the facts is in it"):
+        self_check(arm, rule)
+    rows = tuple(Knowledge(fact, i % 2, 1, 0, 4) for i, fact in enumerate(runs.facts))
+    base = arm.runs[0].training["base"]
+    assert self_check(arm, rule, KnowledgeFile(rows, {"model": base}))[0].noise.n == 200
+    excluded = [fact.id for fact in runs.facts[:50]]
+    assert self_check(arm, rule, KnowledgeFile(rows, {"model": base}), excluded)[0].noise.n == 175
+    with pytest.raises(InputError, match="base model: "):
+        self_check(arm, rule, KnowledgeFile(rows, {"model": {**base, "weights": "ff"}}))
 
 
 def test_runs_of_several_recipes_are_refused(runs: Any) -> None:
