@@ -11,6 +11,7 @@ from typing import Any
 from slick.errors import InputError
 from slick.provenance import same_model
 from slick_reports.inputs import Scored, mapping
+from slick_reports.places import place
 from slick_reports.text import short
 
 
@@ -82,7 +83,9 @@ def _label(group: Sequence[Scored], labels: Mapping[str, str]) -> str:
 def _distinct(arms: Sequence[Arm]) -> list[Arm]:
     """The arms with labels that tell them apart: where two are equal, the directory is named as well."""
     times = Counter(arm.label for arm in arms)
-    named = [replace(arm, label=f"{arm.label} ({arm.runs[0].path})") if times[arm.label] > 1 else arm for arm in arms]
+    named = [
+        replace(arm, label=f"{arm.label} ({place(arm.runs[0].path)})") if times[arm.label] > 1 else arm for arm in arms
+    ]
     if len({arm.label for arm in named}) < len(named):
         raise InputError("two arms bear the same label; give them different ones with --label RUN=LABEL")
     return named

@@ -19,6 +19,7 @@ from slick_reports.arms import Arm
 from slick_reports.curve_numbers import CurvePoint, LearningCurve, TrainingCurves
 from slick_reports.headline import quoted
 from slick_reports.inputs import Scored, mapping
+from slick_reports.places import place, placed
 
 # Points of a curve that the numbers keep; a picture 460 wide shows no more.
 POINTS = 200
@@ -49,7 +50,7 @@ def training_curves(arm: Arm) -> tuple[TrainingCurves | None, tuple[str, ...]]:
         try:
             found = _trained(run)
         except InputError as error:
-            notes.append(f"{quoted(str(run.path))} has no training curves: {error}.")
+            notes.append(f"{quoted(place(run.path))} has no training curves: {placed(str(error))}.")
             continue
         if found:
             runs.append(found)
@@ -73,13 +74,13 @@ def _trained(run: Scored) -> Trained | None:
     places = list(dict.fromkeys(_tuning_runs(run, name)))
     if not places:
         raise InputError(
-            f"its model {quoted(name)} is not there (a relative path counts from here, or from above the run), nor is "
-            f"the {DYNAMICS} beside it"
+            f"its model {quoted(place(name))} is not there (a relative path counts from here, or from above the run), "
+            f"nor is the {DYNAMICS} beside it"
         )
-    place = next((place for place in places if _made(place, run)), None)
-    if place is None:
-        raise InputError(f"{places[0]} holds another tuning run than the one that was scored")
-    measured = read_dynamics(place / DYNAMICS)
+    made = next((found for found in places if _made(found, run)), None)
+    if made is None:
+        raise InputError(f"{place(places[0])} holds another tuning run than the one that was scored")
+    measured = read_dynamics(made / DYNAMICS)
     return Trained(run.seed, _scored_epoch(Path(name).name, run, measured), measured)
 
 

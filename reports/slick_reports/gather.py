@@ -15,6 +15,7 @@ from slick_reports.beside import Probed, Trained, read_after, read_training_sets
 from slick_reports.comparable import check_comparable, check_knowledge
 from slick_reports.inputs import Scored, read_scored
 from slick_reports.numbers import Mismatch
+from slick_reports.places import place
 
 TITLE = "What fine-tuning kept, gained and lost"
 
@@ -35,16 +36,17 @@ class Request:
     margin: float | None = None
 
     def command(self) -> str:
-        """The command that makes this report again, but for its --out."""
-        words = ["slick", "report", *map(str, self.runs)]
-        for name, value in (("--before", self.before), ("--knowledge", self.knowledge), ("--control", self.control)):
-            words += [name, str(value)] if value is not None else []
+        """The command that makes this report again, but for its --out and for where other directories lie."""
+        words = ["slick", "report", *map(place, self.runs)]
+        for name, path in (("--before", self.before), ("--knowledge", self.knowledge)):
+            words += [name, place(path)] if path is not None else []
+        words += ["--control", self.control] if self.control is not None else []
         for run, label in self.labels.items():
-            words += ["--label", f"{run}={label}"]
+            words += ["--label", f"{place(run)}={label}"]
         for after in self.after:
-            words += ["--after", str(after)]
+            words += ["--after", place(after)]
         for label, paths in self.training.items():
-            words += [word for path in paths for word in ("--training-set", f"{label}={path}")]
+            words += [word for path in paths for word in ("--training-set", f"{label}={place(path)}")]
         words += ["--margin", f"{100 * self.margin:g}"] if self.margin is not None else []
         words += ["--title", self.title] if self.title != TITLE else []
         words += ["--allow-mismatch"] if self.allow_mismatch else []

@@ -10,6 +10,7 @@ from slick_reports.compare import Comparison
 from slick_reports.gather import Gathered
 from slick_reports.headline import quoted
 from slick_reports.inputs import mapping
+from slick_reports.places import place
 from slick_reports.records import versions_of
 
 
@@ -29,7 +30,7 @@ def _facts(gathered: Gathered, comparison: Comparison) -> list[str]:
     runs = list(gathered.runs())
     n = len(comparison.facts)
     if any(len(run.rows) != n for run in runs):
-        counts = ", ".join(f"{quoted(str(run.path))} {len(run.rows):,}" for run in runs)
+        counts = ", ".join(f"{quoted(place(run.path))} {len(run.rows):,}" for run in runs)
         found.append(f"Compared on the {n:,} facts that all runs share; the runs hold {counts}.")
     if repeated := max(run.n_rows - len(run.rows) for run in runs):
         found.append(f"{repeated:,} rows repeat another row's fact; each fact is counted once.")
@@ -49,7 +50,7 @@ def _runs(gathered: Gathered) -> list[str]:
     model = mapping(before.provenance.get("model"))
     for run in others:
         if model.get("weights") and same_model(model, mapping(run.provenance.get("model"))):
-            found.append(f"{quoted(str(run.path))} scores the very weights of “before”: it can show no change.")
+            found.append(f"{quoted(place(run.path))} scores the very weights of “before”: it can show no change.")
     if len({tuple(versions_of(run).items()) for run in gathered.runs()}) > 1:
         found.append("The runs were made with different library versions; they are listed under provenance.")
     return found
@@ -69,7 +70,7 @@ def _training_sets(gathered: Gathered) -> list[str]:
         for run, answers in zip(arm.runs, sets, strict=False):
             if answers is not None and training_digest(run) is None:
                 found.append(
-                    f"{quoted(str(run.path))} does not record what it was trained on; echoes are told by the set "
+                    f"{quoted(place(run.path))} does not record what it was trained on; echoes are told by the set "
                     "that was given for it."
                 )
     return found

@@ -19,7 +19,8 @@ from slick_reports.migration import migration
 from slick_reports.notes import notes
 from slick_reports.numbers import ALL, KNOWN, Migration, Report, Shares
 from slick_reports.output import write_report
-from slick_reports.records import records, settings_of
+from slick_reports.places import place
+from slick_reports.records import records, settings_of, shown_mismatch
 from slick_reports.summaries import lacks_samples, summary_report
 from slick_reports.text import short
 from slick_reports.wording import estimate_points, level, percent
@@ -92,7 +93,7 @@ def build_report(
         noise=headline.noise(arms, comparison.seeds_met(name)),
         findings=tuple(headline.finding(arm, group, name) for arm in arms),
         caveats=(*headline.caveats(arms, name), *headline.method(settings.matching, alike=not gathered.mismatches)),
-        mismatches=(*gathered.mismatches, *same),
+        mismatches=tuple(map(shown_mismatch, (*gathered.mismatches, *same))),
         notes=(*notes(gathered, comparison), *(note for _, found in curves.values() for note in found)),
         level=LEVEL,
         n=len(comparison.facts),
@@ -116,7 +117,7 @@ def _migration(gathered: Gathered, label: str) -> Migration | None:
     probe = gathered.after.get(label)
     if probe is None or gathered.knowledge is None:
         return None
-    return migration(gathered.knowledge.knowledge, probe.knowledge, str(probe.path))
+    return migration(gathered.knowledge.knowledge, probe.knowledge, place(probe.path))
 
 
 def _shares(gathered: Gathered, comparison: Comparison) -> Shares | None:

@@ -23,7 +23,7 @@ from slick_reports.headline import quoted
 from slick_reports.inputs import Scored, read_finished
 from slick_reports.lm_eval_scores import METRICS, counted, lacks_of, told_of
 from slick_reports.numbers import ALL, ArmNumbers, Difference, GroupNumbers, RelationNumbers, Report, Side
-from slick_reports.records import records, settings_of
+from slick_reports.records import records, settings_of, shown_mismatch
 
 _UNDEFINED = "undefined without logged answers"
 _NO_SAMPLES = "no answers (samples_*.jsonl; lm_eval writes them with --log_samples)"
@@ -110,7 +110,7 @@ def summary_report(request: Request) -> Report:
             "known to be lost or gained.",
             *headline.caveats(numbers, name),
         ),
-        mismatches=tuple(mismatches),
+        mismatches=tuple(map(shown_mismatch, mismatches)),
         notes=(*_left_out(by_run, shared), note),
         level=LEVEL,
         n=sum(tasks[task].n for task in shared),

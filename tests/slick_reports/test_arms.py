@@ -9,6 +9,7 @@ import pytest
 from slick.errors import InputError
 from slick_reports.arms import find_control, group_arms, unknown_share
 from slick_reports.inputs import read_scored
+from slick_reports.places import place
 
 if TYPE_CHECKING:
     from conftest import Lab
@@ -47,7 +48,7 @@ def test_checkpoints_of_one_tuning_run_are_arms_of_their_own(lab: Lab) -> None:
     early = lab.arm("a", 0, model=lab.model("tuned/checkpoint-10"))
     late = lab.score("late", training=lab.training("a", 0), model=lab.model("tuned/model"))
     labels = [arm.label for arm in group_arms([read_scored(early), read_scored(late)], {})]
-    assert labels == [f"a ({early})", f"a ({late})"]
+    assert labels == [f"a ({place(early)})", f"a ({place(late)})"]
 
 
 def test_the_users_label_goes_before_the_recorded_one(lab: Lab) -> None:
@@ -68,7 +69,7 @@ def test_arms_of_equal_names_are_told_apart_by_their_directories(lab: Lab) -> No
     """Two recipes may bear one name."""
     runs = [lab.arm("a", 0), lab.score("b", training={**lab.training("a", 0), "arm_key": "another"})]
     labels = [arm.label for arm in group_arms([read_scored(run) for run in runs], {})]
-    assert labels == [f"a ({runs[0]})", f"a ({runs[1]})"]
+    assert labels == [f"a ({place(runs[0])})", f"a ({place(runs[1])})"]
 
 
 @pytest.mark.parametrize(

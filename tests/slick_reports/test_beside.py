@@ -33,7 +33,7 @@ def test_the_probe_of_an_arms_model_gives_its_migration(lab: Lab) -> None:
     assert mine.migration is not None
     assert mine.migration.rows[0].counts == (0, 0, 0, 40)
     assert (mine.lost[0].category, mine.lost[0].category_after) == ("HighlyKnown", "Unknown")
-    assert f"--after {after}" in report.command
+    assert f"--after {after.parent.name}/{after.name}" in report.command
 
 
 def test_a_probe_of_another_model_is_refused(lab: Lab) -> None:

@@ -145,7 +145,7 @@ def test_a_verdict_on_the_very_weights_of_before_is_refused(lab: Lab) -> None:
     with pytest.raises(InputError, match=r"(?s)would PASS whatever .*tuned has the very weights of before, .*base"):
         build_report(runs, margin=0.5)
     report = build_report(runs, margin=0.5, allow_mismatch=True)
-    assert [(m.setting, m.run) for m in report.mismatches] == [("weights", str(runs[1]))]
+    assert [(m.setting, m.run) for m in report.mismatches] == [("weights", f"{runs[1].parent.name}/{runs[1].name}")]
     assert build_report(runs).mismatches == ()
 
 
