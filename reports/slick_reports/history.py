@@ -19,7 +19,8 @@ from slick_reports.history_numbers import BEFORE, Flipped, GroupLine, History, S
 from slick_reports.history_steps import ALPHA, adjusted, headline, noise_told, step_of
 from slick_reports.history_versions import Asked, versions_of
 from slick_reports.inputs import mapping
-from slick_reports.ledger import Columns, Held, Ledger
+from slick_reports.ledger import Ledger
+from slick_reports.ledger_rows import Columns, Held
 from slick_reports.noise import known_shares
 from slick_reports.numbers import Shares, Side
 from slick_reports.text import visible
@@ -147,10 +148,7 @@ class _History:
     def _version(self, place: int) -> Version:
         version = self.versions[place]
         record = version.runs[0].record
-        groups = tuple(
-            GroupLine(name, int((mask & version.asked).sum()), _side(version, mask & version.asked))
-            for name, mask in self.groups().items()
-        )
+        groups = tuple(_line(name, version, mask & version.asked) for name, mask in self.groups().items())
         return Version(
             version.name,
             version.at,
@@ -242,6 +240,10 @@ class _History:
         else:
             yield "Facts keep the category that they had first, so that a group holds the same facts in every version."
         yield (
+            "The answer prior is the accuracy of always giving a relation's commonest answer; of a run that a ledger "
+            "holds without it, add the run again."
+        )
+        yield (
             "A step is tested two-sided, paired fact by fact, facts of one subject as a cluster, relations as strata; "
             f"p-values are adjusted by Holm over all {steps} steps, so that together they err in {100 * ALPHA:g} % of "
             "histories where nothing changed, the seed included. Where a step holds the noise of facts alone, a mere "
@@ -255,6 +257,15 @@ def _side(version: Asked, mask: Mask) -> Side:
     right = version.right[:, mask]
     estimate = arm_share(right) or Estimate(float(right.mean()), None, right.shape[1], "undefined for one fact")
     return Side(estimate, float(version.abstained[:, mask].mean()))
+
+
+def _line(name: str, version: Asked, mask: Mask) -> GroupLine:
+    return GroupLine(name, int(mask.sum()), _side(version, mask), _prior(version, mask))
+
+
+def _prior(version: Asked, mask: Mask) -> float | None:
+    told = version.prior[mask & ~np.isnan(version.prior)]
+    return float(told.mean()) if told.size else None
 
 
 def _days(earlier: str, later: str) -> float | None:

@@ -38,13 +38,14 @@ def add(
     """
     from slick_reports.ledger import Ledger
     from slick_reports.ledger_entries import entry_of
+    from slick_reports.text import visible
 
     entries = [entry_of(path, version=version, date=date) for path in runs]
     with Ledger(ledger) as opened:
         new = opened.add(entries, baseline=baseline)
     for path, entry, is_new in zip(runs, entries, new, strict=True):
         what = f"{len(entry.results):,} facts as {entry.version} in {entry.series}" if is_new else "is there already"
-        typer.echo(f"{path}: {what}")
+        typer.echo(f"{visible(str(path))}: {what}")
 
 
 @history.command("list")
@@ -57,7 +58,7 @@ def list_(ledger: LedgerFile = _DEFAULT) -> None:
     """
     from slick_reports.inputs import mapping
     from slick_reports.ledger import Ledger
-    from slick_reports.text import short
+    from slick_reports.text import short, visible
 
     with Ledger(ledger, create=False) as opened:
         runs = opened.runs()
@@ -65,8 +66,8 @@ def list_(ledger: LedgerFile = _DEFAULT) -> None:
     rows = [
         (
             run.at or "no date",
-            run.series,
-            "" if run.record.get("seed") is None else f"seed {run.record['seed']}",
+            short(run.series),
+            "" if run.record.get("seed") is None else short(f"seed {run.record['seed']}"),
             f"{n:,} facts",
             short(run.version) + (" (baseline)" if run.baseline else ""),
             short(str(mapping(run.record.get("model")).get("name") or "")),
@@ -77,7 +78,7 @@ def list_(ledger: LedgerFile = _DEFAULT) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         typer.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-    typer.echo(f"{ledger}: {len(runs)} runs")
+    typer.echo(f"{visible(str(ledger))}: {len(runs)} runs")
 
 
 @history.command()
@@ -100,39 +101,48 @@ def show(
     """
     from slick.terminal import print_table
     from slick_reports.history import TITLE, build_history
-    from slick_reports.history_output import write_history
+    from slick_reports.history_output import prior_told, write_history
     from slick_reports.ledger import Ledger
-    from slick_reports.text import short
-    from slick_reports.wording import chance, estimate_percent, points
+    from slick_reports.text import short, visible
+    from slick_reports.wording import chance, estimate_percent, estimate_points
 
     command = _command(ledger, series, out, title, stale_days)
     with Ledger(ledger, create=False) as opened:
         found = build_history(opened, series=series, title=title or TITLE, stale_days=stale_days, command=command)
-    steps = {step.later: step for step in found.steps if step.against == "previous" and step.group == "all"}
+    previous = [step for step in found.steps if step.against == "previous"]
+    steps = {step.later: step for step in previous if step.group == "all"}
+    changed: dict[str, list[str]] = {}
+    for step in previous:
+        if step.changed:
+            changed.setdefault(step.later, []).append(step.group)
     rows = []
     for version in found.versions:
-        step = steps.get(version.name)
+        to_all = steps.get(version.name)
+        of = changed.get(version.name)
+        marks = [
+            *(["baseline"] if version.baseline else []),
+            *(["stale"] if version.stale else []),
+            *(["CHANGED", ", ".join(of)] if of else []),
+        ]
+        # Lines of their own, since a narrow terminal would cut words off.
         rows.append(
             [
-                short(version.name),
-                version.at[:10] or "–",
+                f"{short(version.name)}\n{version.at[:10] or '–'}",
                 f"{version.n:,}",
-                estimate_percent(version.groups[0].side.accuracy),
-                points(step.estimate.value) if step and step.estimate else "–",
-                chance(step.adjusted) if step else "–",
-                " ".join(
-                    [*(["baseline"] if version.baseline else []), *(["stale"] if version.stale else [])]
-                    + (["CHANGED"] if step and step.changed else [])
-                ),
+                estimate_percent(version.groups[0].side.accuracy).replace(" ", "\n", 1),
+                prior_told(version)[0].replace(" ", "\n"),
+                estimate_points(to_all.estimate).replace(" ", "\n", 1) if to_all else "–",
+                chance(to_all.adjusted) if to_all else "–",
+                "\n".join(marks),
             ]
         )
-    header = ["version", "date", "facts", "accuracy, %", "step", "p (Holm)", "marks"]
+    header = ["version", "facts", "accuracy, %", "prior", "step", "p\n(Holm)", "marks"]
     print_table(f"{found.n:,} facts, {found.series}", header, rows)
     typer.echo(found.headline)
     if found.noise:
         typer.echo(found.noise)
     for path in write_history(found, out) if out else ():
-        typer.echo(str(path))
+        typer.echo(visible(str(path)))
 
 
 @history.command()
@@ -155,8 +165,10 @@ def export(
     """
     from slick.errors import InputError
     from slick_reports.history import build_history
-    from slick_reports.history_output import trend, write_parquet, write_text
+    from slick_reports.history_export import trend, write_parquet
+    from slick_reports.history_output import write_text
     from slick_reports.ledger import Ledger
+    from slick_reports.text import visible
 
     if out.suffix not in (".parquet", ".json"):
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .json")
@@ -164,10 +176,10 @@ def export(
         raise InputError("--series and --smaller: are for a .json; a .parquet holds the whole ledger")
     with Ledger(ledger, create=False) as opened:
         if out.suffix == ".parquet":
-            typer.echo(f"{out}: {write_parquet(opened, out):,} rows")
+            typer.echo(f"{visible(str(out))}: {write_parquet(opened, out):,} rows")
         else:
             write_text(out, trend(build_history(opened, series=series), smaller=smaller))
-            typer.echo(str(out))
+            typer.echo(visible(str(out)))
 
 
 def _command(ledger: Path, series: str, out: Path | None, title: str, stale_days: float) -> str:

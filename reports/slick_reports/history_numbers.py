@@ -26,11 +26,15 @@ MAJORITY = (
 
 @dataclass(frozen=True, slots=True)
 class GroupLine:
-    """One version on one group of facts, by the categories that the facts had first."""
+    """One version on one group of facts, by the categories that the facts had first.
+
+    prior: accuracy of always giving a relation's commonest answer, where that is recorded.
+    """
 
     group: str
     n: int
     side: Side
+    prior: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

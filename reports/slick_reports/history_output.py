@@ -1,33 +1,27 @@
-"""A history as a page, as Markdown, as JSON, as a trend for CI, and as Parquet."""
+"""A history as a page, as Markdown and as JSON."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
 from slick.errors import InputError
 from slick.files import replacing
 from slick.knowledge import CATEGORIES
-from slick.statistics import Estimate
 from slick_reports import charts, history_charts, wording
 from slick_reports.embedded import BUDGET, safe_json, size_of
 from slick_reports.history_numbers import MAJORITY, Flipped, History, Step, Version
 from slick_reports.history_steps import seeds_told
 from slick_reports.html import page_environment, page_script, style_hash, style_sheet
 from slick_reports.json_report import plain, pretty
-from slick_reports.ledger_entries import ABSTAINED, NOT_ASKED, RIGHT
 from slick_reports.markdown import bullets, escape, sentence, table
 from slick_reports.numbers import ALL, KNOWN
 from slick_reports.output import refuse_stranger
 from slick_reports.svg import element, marker
-from slick_reports.text import short, visible, without_surrogates
-
-if TYPE_CHECKING:
-    from slick_reports.ledger import Ledger
+from slick_reports.text import short
 
 JSON_MARK = '"kind": "slick history"'
 MARKDOWN_MARK = "<!-- slick history -->"
@@ -78,7 +72,7 @@ def render_html(history: History, *, stem: str = "history") -> str:
     ]
     environment = page_environment("slick_reports")
     environment.globals["line_sign"] = _sign
-    environment.globals |= {"seeds_told": seeds_told, "majority": MAJORITY}
+    environment.globals |= {"prior_told": prior_told, "seeds_told": seeds_told, "majority": MAJORITY}
     return environment.get_template(
         "history.html.j2"
     ).render(
@@ -182,7 +176,7 @@ def render_markdown(history: History, *, stem: str = "history") -> str:
 
 def _versions(history: History) -> str:
     groups = [name for name in history_charts.NAMES if _has(history, name)]
-    header = ["version", "date", "seeds", "n", *groups, "abstained", "marks"]
+    header = ["version", "date", "seeds", "n", *groups, "abstained", "answer prior", "marks"]
     rows = [
         [
             escape(version.name),
@@ -191,11 +185,21 @@ def _versions(history: History) -> str:
             f"{version.n:,}",
             *(_accuracy(version, name) for name in groups),
             wording.percent(version.groups[0].side.abstained),
+            " ".join(prior_told(version)).strip(),
             "; ".join((["baseline"] if version.baseline else []) + [sentence(told) for told in version.stale]) or "",
         ]
         for version in history.versions
     ]
     return table(header, rows)
+
+
+def prior_told(version: Version) -> tuple[str, str]:
+    """The answer prior on all facts, and beneath it that on Known facts; "" where there are none."""
+    priors = {row.group: row.prior for row in version.groups if row.n}
+    of_all, known = priors.get(ALL), priors.get(KNOWN)
+    if of_all is None:
+        return "not recorded", ""
+    return wording.percent(of_all), "" if known is None else f"{KNOWN} {wording.percent(known)}"
 
 
 def _accuracy(version: Version, group: str) -> str:
@@ -259,92 +263,3 @@ def _lost(history: History, stem: str) -> list[str]:
         else "",
         f"The first {MARKDOWN_LIMIT} are shown; {rest:,} more stand in {escape(stem)}.json." if rest > 0 else "",
     ]
-
-
-def trend(history: History, *, smaller: bool = False) -> str:
-    """The newest version as benchmark-trend actions read it: customBiggerIsBetter, or customSmallerIsBetter.
-
-    Bigger is better: accuracy by group. Smaller is better: wrong answers by group, abstentions, facts lost since the
-    baseline. An undefined interval is left out of "range".
-    """
-    newest = history.versions[-1]
-    extra = f"{newest.name}, n = {{n:,}}, series {history.series}"
-    rows: list[dict[str, Any]] = []
-    for row in newest.groups:
-        found = row.side.accuracy
-        if found is None:
-            continue
-        value = 1 - found.value if smaller else found.value
-        what = "wrong answers" if smaller else "accuracy"
-        rows.append(_trend_row(f"{what}, {row.group}", "%", 100 * value, _range(found, smaller), extra.format(n=row.n)))
-    if smaller:
-        abstained = newest.groups[0].side.abstained
-        told = extra.format(n=newest.n)
-        if abstained is not None:
-            rows.append(_trend_row("abstained, all", "%", 100 * abstained, "", told))
-        lost = sum(flip.state == "lost" for flip in history.flipped)
-        rows.append(_trend_row(f"facts lost since {history.baseline}", "facts", lost, "", told))
-    return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _trend_row(name: str, unit: str, value: float, spread: str, extra: str) -> dict[str, Any]:
-    row = {"name": visible(without_surrogates(name)), "unit": unit, "value": float(f"{value:.12g}")}
-    return row | ({"range": spread} if spread else {}) | {"extra": visible(without_surrogates(extra))}
-
-
-def _range(found: Estimate, smaller: bool) -> str:
-    if found.interval is None:
-        return ""
-    low, high = found.interval.low, found.interval.high
-    low, high = (1 - high, 1 - low) if smaller else (low, high)
-    return f"{100 * low:.2f} to {100 * high:.2f}"
-
-
-def write_parquet(ledger: Ledger, path: Path) -> int:
-    """Every result of a ledger as a row of a Parquet file, run by run; returns how many."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema(
-        [
-            *((name, pa.string()) for name in ("version", "at", "kind", "series", "model", "fact", "relation")),
-            ("seed", pa.int64()),
-            *((name, pa.string()) for name in ("subject", "question")),
-            ("answers", pa.list_(pa.string())),
-            ("baseline", pa.bool_()),
-            ("right", pa.bool_()),
-            ("abstained", pa.bool_()),
-            ("category", pa.string()),
-            ("unknown", pa.float32()),
-            ("answer", pa.string()),
-        ]
-    )
-    facts = ledger.facts()
-    total = 0
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for run in ledger.runs():
-            of = ledger.columns(run.id, answers=True)
-            asked = [facts[int(number)] for number in of.facts]
-            n = len(asked)
-            total += n
-            model = run.record.get("model")
-            name = model.get("name") if isinstance(model, dict) else None
-            seed = run.record.get("seed")
-            columns: dict[str, list[Any]] = {
-                **{key: [getattr(run, key)] * n for key in ("version", "at", "kind", "series", "baseline")},
-                "model": [without_surrogates(str(name or ""))] * n,
-                "seed": [seed if isinstance(seed, int) else None] * n,
-                "fact": [without_surrogates(f.id) for f in asked],
-                **{
-                    key: [without_surrogates(getattr(f, key)) for f in asked]
-                    for key in ("relation", "subject", "question")
-                },
-                "answers": [[without_surrogates(answer) for answer in f.answers] for f in asked],
-                "right": [None if o == NOT_ASKED else bool(o == RIGHT) for o in of.outcome.tolist()],
-                "abstained": [None if o == NOT_ASKED else bool(o == ABSTAINED) for o in of.outcome.tolist()],
-                "category": [str(CATEGORIES[c]) if c >= 0 else None for c in of.category.tolist()],
-                "unknown": [None if u != u else u for u in of.unknown.tolist()],
-                "answer": [without_surrogates(answer) for answer in of.answers],
-            }
-            writer.write_table(pa.table(columns, schema=schema))
-    return total

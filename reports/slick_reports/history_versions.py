@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slick_reports.inputs import mapping
-from slick_reports.ledger import Columns, Held
 from slick_reports.ledger_entries import ABSTAINED, RIGHT
+from slick_reports.ledger_rows import Columns, Held
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,8 @@ class Asked:
     """A version's seeds on the ledger's facts. right, abstained: seeds × facts, NaN where a fact was not asked.
 
     runs: of every seed its latest score. at, sources: of all scores, the date of the first. repeats: how many scores
-    ask weights again what an earlier one asked them; they are no seeds.
+    ask weights again what an earlier one asked them; they are no seeds. prior: by fact, 1 where its relation's
+    commonest answer is right, else 0; NaN where that is not recorded.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Asked:
     sources: tuple[str, ...]
     right: Scores
     abstained: Scores
+    prior: NDArray[np.float64]
     repeats: int = 0
 
     @property
@@ -67,6 +69,7 @@ def _asked(runs: Sequence[Held], columns: Mapping[int, Columns], places: Mapping
         seeds.setdefault(_seed_of(run), []).append(run)
     right = np.full((len(seeds), len(places)), np.nan)
     abstained = right.copy()
+    prior = np.full(len(places), np.nan)
     repeats = 0
     for row, scores in enumerate(seeds.values()):
         for run in scores:
@@ -76,9 +79,12 @@ def _asked(runs: Sequence[Held], columns: Mapping[int, Columns], places: Mapping
             # Of a fact that was asked again the latest answer counts.
             right[row, at] = of.outcome == RIGHT
             abstained[row, at] = of.outcome == ABSTAINED
+            if of.prior is not None:
+                told = of.prior >= 0
+                prior[at[told]] = of.prior[told]
     latest = tuple(scores[-1] for scores in seeds.values())
     sources = tuple(str(run.record.get("source", "")) for run in runs)
-    return Asked(runs[0].version, runs[0].at, latest, sources, right, abstained, repeats)
+    return Asked(runs[0].version, runs[0].at, latest, sources, right, abstained, prior, repeats)
 
 
 def _seed_of(run: Held) -> object:

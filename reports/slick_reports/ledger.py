@@ -13,23 +13,21 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from slick.errors import InputError, RunError
 from slick.facts import Fact
 from slick.files import digest_of, make_directory
 from slick.sqlite_file import MAGIC, Claim, Form, claim, code_of, connect, tells_of_damage, transaction
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from slick_reports.ledger_rows import Columns, Held, columns_of, held_of, object_of
 
 FILE = "slick-history.sqlite"
 # "SlkH" in the file's header, where other SQLite files have 0 or something else.
 APPLICATION = int.from_bytes(b"SlkH", "big")
-VERSION = 1
+# 2: answer priors. 1: without them; it is read as it is, and becomes 2 when priors are added.
+VERSION = 2
 # A commit takes milliseconds; who waits this long waits for something that hangs.
 PATIENCE_S = 60.0
 
@@ -42,7 +40,9 @@ _TABLES = (
         run INTEGER PRIMARY KEY REFERENCES runs (id), facts BLOB NOT NULL, outcome BLOB NOT NULL,
         category BLOB NOT NULL, unknown BLOB NOT NULL, answers BLOB NOT NULL)""",
 )
-_FORM = Form(APPLICATION, VERSION, _TABLES)
+_PRIORS = "CREATE TABLE priors (run INTEGER PRIMARY KEY REFERENCES runs (id), prior BLOB NOT NULL)"
+_FORM = Form(APPLICATION, VERSION, (*_TABLES, _PRIORS))
+_WITHOUT_PRIORS = Form(APPLICATION, 1, _TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class Result:
     """One fact's result. outcome: 1 right, 0 wrong, 2 wrong by abstaining; of a probe 3, not asked so.
 
     category: its place among the categories, 3 for Unknown, -1 for none. unknown: the chance that samples call it
-    Unknown, where the exact estimator tells; else NaN. answer: the line that was matched.
+    Unknown, where the exact estimator tells; else NaN. answer: the line that was matched. prior: 1 where the relation's
+    commonest answer is right, 0 where it is wrong, -1 where that is not recorded.
     """
 
     fact: Fact
@@ -58,6 +59,7 @@ class Result:
     category: int = -1
     unknown: float = float("nan")
     answer: str = ""
+    prior: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +82,6 @@ class Entry:
         return digest_of(
             [self.version, self.kind, self.series, self.record.get("model"), self.record.get("seed"), rows]
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A run as the ledger holds it."""
-
-    id: int
-    version: str
-    at: str
-    kind: str
-    series: str
-    baseline: bool
-    record: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """A run's results. facts: numbers in the ledger, the others in their order; see `Result`."""
-
-    facts: NDArray[np.int64]
-    outcome: NDArray[np.int8]
-    category: NDArray[np.int8]
-    unknown: NDArray[np.float32]
-    answers: Sequence[str] = field(default_factory=list)
 
 
 class Ledger:
@@ -139,7 +117,8 @@ class Ledger:
     def add(self, entries: Iterable[Entry], *, baseline: bool = False) -> list[bool]:
         """Adds runs, all of them or none; returns which are new. baseline: others are set against their version.
 
-        A run that is there already is left as it is, but may become the baseline. Raises InputError where a fact's id
+        A run that is there already is left as it is, but may become the baseline, and gets answer priors where it was
+        recorded without. Raises InputError where a fact's id
         stands for another question.
         """
         added = []
@@ -150,6 +129,7 @@ class Ledger:
                     self._insert(entry, digest, known)
                     added.append(True)
                 else:
+                    self._add_priors(self._id_of(digest), self._numbered(entry, known))
                     added.append(False)
                 if baseline:
                     self._db.execute("UPDATE runs SET baseline = (version = ?)", (self._version_of(digest),))
@@ -161,39 +141,36 @@ class Ledger:
             rows = self._db.execute(
                 "SELECT id, version, at, kind, series, baseline, record FROM runs ORDER BY at, id"
             ).fetchall()
-            return [
-                Held(id, version, at, kind, series, bool(baseline), json.loads(record))
-                for id, version, at, kind, series, baseline, record in rows
-            ]
+            return [held_of(row) for row in rows]
 
     def facts(self) -> dict[int, Fact]:
         """Number → fact."""
         with self._explained():
             rows = self._db.execute("SELECT id, fact FROM facts ORDER BY id").fetchall()
-            return {number: Fact.from_dict(json.loads(fact)) for number, fact in rows}
+            return {number: Fact.from_dict(object_of(fact)) for number, fact in rows}
 
     def columns(self, run: int, *, answers: bool = False) -> Columns:
         """The results of a run. answers: also their texts, which take most of the time."""
-        import numpy as np
-
         with self._explained():
             row = self._db.execute(
                 "SELECT facts, outcome, category, unknown, answers FROM results WHERE run = ?", (run,)
             ).fetchone()
             if row is None:
                 raise InputError(self._damaged(f"run {run} has no results"))
-            facts, outcome, category, unknown = (
-                np.frombuffer(zlib.decompress(blob), dtype=kind)
-                for blob, kind in zip(row, ("<i4", "i1", "i1", "<f4"), strict=False)
-            )
-            texts = json.loads(zlib.decompress(row[4])) if answers else []
-        if not len(facts) == len(outcome) == len(category) == len(unknown) == (len(texts) if answers else len(facts)):
-            raise InputError(self._damaged(f"the columns of run {run} differ in length"))
-        return Columns(np.cumsum(facts, dtype=np.int64), outcome, category, unknown, texts)
+            prior = None
+            if self._has_priors():
+                prior = self._db.execute("SELECT prior FROM priors WHERE run = ?", (run,)).fetchone()
+            found = columns_of(row[:4], row[4] if answers else None, prior[0] if prior else None)
+            there = {number for (number,) in self._db.execute("SELECT id FROM facts")}
+            if not there.issuperset(found.facts.tolist()):
+                raise InputError(self._damaged(f"run {run} has results of facts that are not there"))
+        return found
 
     def _claim(self, create: bool) -> None:
         with transaction(self._db):
             found, _, version = claim(self._db, _FORM, create=create)
+            if found is Claim.OTHER_VERSION and version == _WITHOUT_PRIORS.version:
+                found, _, version = claim(self._db, _WITHOUT_PRIORS, create=False)
             if found is Claim.STRANGER:
                 raise InputError(f"{self.path}: an SQLite file, but no slick ledger; name another with --ledger")
             if found is Claim.OTHER_VERSION:
@@ -207,6 +184,9 @@ class Ledger:
     def _has(self, digest: str) -> bool:
         return self._db.execute("SELECT 1 FROM runs WHERE digest = ?", (digest,)).fetchone() is not None
 
+    def _id_of(self, digest: str) -> int:
+        return int(self._db.execute("SELECT id FROM runs WHERE digest = ?", (digest,)).fetchone()[0])
+
     def _version_of(self, digest: str) -> str:
         return str(self._db.execute("SELECT version FROM runs WHERE digest = ?", (digest,)).fetchone()[0])
 
@@ -214,7 +194,7 @@ class Ledger:
         """known: key → (number, text) of the facts that are there; new ones are added to it."""
         import numpy as np
 
-        numbered = sorted(((self._number(r.fact, known), r) for r in entry.results), key=lambda pair: pair[0])
+        numbered = self._numbered(entry, known)
         cursor = self._db.execute(
             "INSERT INTO runs (digest, version, at, kind, series, baseline, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
@@ -238,6 +218,26 @@ class Ledger:
         self._db.execute(
             "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)", (cursor.lastrowid, *map(zlib.compress, blobs))
         )
+        self._add_priors(int(cursor.lastrowid or 0), numbered)
+
+    def _numbered(self, entry: Entry, known: dict[str, tuple[int, str]]) -> list[tuple[int, Result]]:
+        """The results in the order of their facts' numbers."""
+        return sorted(((self._number(r.fact, known), r) for r in entry.results), key=lambda pair: pair[0])
+
+    def _has_priors(self) -> bool:
+        """Asked of the file each time: another process may have brought it to this version meanwhile."""
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0]) >= VERSION
+
+    def _add_priors(self, run: int, numbered: Sequence[tuple[int, Result]]) -> None:
+        """Where any is recorded and the run has none yet; a ledger without a place for them is given one."""
+        priors = [r.prior for _, r in numbered]
+        if all(prior < 0 for prior in priors):
+            return
+        if not self._has_priors():
+            self._db.execute(_PRIORS)
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
+        blob = zlib.compress(bytes(prior & 0xFF for prior in priors))
+        self._db.execute("INSERT OR IGNORE INTO priors VALUES (?, ?)", (run, blob))
 
     def _is_baseline(self, version: str) -> int:
         found = self._db.execute("SELECT max(baseline) FROM runs WHERE version = ?", (version,)).fetchone()[0]
@@ -251,7 +251,7 @@ class Ledger:
             known[key] = (int(cursor.lastrowid or 0), text)
         number, held = known[key]
         if held != text:
-            there = Fact.from_dict(json.loads(held))
+            there = Fact.from_dict(object_of(held))
             if (there.question, there.answers) != (fact.question, fact.answers):
                 raise InputError(
                     f"{self.path}: fact {fact.id!r:.60} is another question there ({there.question!r:.80}) than in the "

@@ -76,7 +76,7 @@ def _probe(path: Path) -> Entry:
 def _scored(row: Answered) -> Result:
     outcome = RIGHT if row.right else ABSTAINED if row.abstained else 0
     category = -1 if row.category is None else CATEGORIES.index(row.category)
-    return Result(row.fact, outcome, category, answer=row.answer)
+    return Result(row.fact, outcome, category, answer=row.answer, prior=-1 if row.prior is None else int(row.prior))
 
 
 def _known(knowledge: Knowledge) -> Result:

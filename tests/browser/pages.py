@@ -121,7 +121,13 @@ def make_history(root: Path, texts: tuple[str, ...] = ("plain",)) -> Made:
     with Ledger(root / "ledger.sqlite") as ledger:
         for version, wrong in enumerate((5, 9, 60, 58)):
             results = [
-                Result(fact, int(i >= wrong or i % 11 == version), i % 4, answer=texts[0])
+                Result(
+                    fact,
+                    int(i >= wrong or i % 11 == version),
+                    i % 4,
+                    answer=texts[0],
+                    prior=-1 if version == 3 else i % 2,
+                )
                 for i, fact in enumerate(facts)
             ]
             record = {"model": {"name": texts[0]}, "seed": None, "settings": {"form": texts[-1]}, "source": texts[0]}

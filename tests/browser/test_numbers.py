@@ -85,6 +85,7 @@ def test_every_table_of_the_history_is_the_jsons(opened: Open, history: Made, sc
     assert [row[9] for row in watched.tables()["Table of steps"]] == [
         ways[step["changed"], step["changed"] and step["estimate"]["value"] > 0] for step in document["steps"]
     ]
+    assert [row[10] for row in steps] == [step["noise"] for step in document["steps"]]
     (shares,) = rows_of(watched, "Table of categories by version")
     found = document["versions"][0]["shares"]
     assert shares[1:] == [
@@ -101,6 +102,8 @@ def expected_version(version: Any) -> Iterator[str]:
     for row in sorted(version["groups"], key=lambda row: GROUPS.index(row["group"])):
         yield percent_of(agreement.estimate(row["side"]["accuracy"]))
     yield wording.percent(version["groups"][0]["side"]["abstained"])
+    of_all, known = (row["prior"] for row in version["groups"][:2])
+    yield "not recorded" if of_all is None else f"{wording.percent(of_all)} Known {wording.percent(known)}"
 
 
 GROUPS = ["all", "Known", "HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from slick.facts import Fact
 from slick.statistics import wilson
 from slick_reports.history import build_history, fate, flips_of
 from slick_reports.history_numbers import STATES, History
+from slick_reports.history_output import prior_told
 from slick_reports.ledger import Entry, Ledger, Result
 
 N = 200
@@ -230,6 +232,19 @@ def test_several_ways_of_asking_are_not_mixed(ledger: Ledger) -> None:
     assert len(build_history(ledger, series="score-1").versions) == 2
     with pytest.raises(InputError, match="--series x: not in the ledger; it has score-1, score-2"):
         build_history(ledger, series="x")
+
+
+def test_a_version_has_its_answer_prior(ledger: Ledger) -> None:
+    """By group, and none where the ledger holds none."""
+    first, second = entry("a", wrong_from(3)), entry("b", wrong_from(4), day=2)
+    known = [replace(r, prior=int(i < 50), category=0 if i < 100 else 3) for i, r in enumerate(first.results)]
+    ledger.add([replace(first, results=known), second])
+    a, b = build_history(ledger).versions
+    assert {row.group: row.prior for row in a.groups if row.n} == {
+        "all": 0.25, "Known": 0.5, "HighlyKnown": 0.5, "Unknown": 0.0,
+    }  # fmt: skip
+    assert {row.prior for row in b.groups} == {None}
+    assert (prior_told(a), prior_told(b)) == (("25.0", "Known 50.0"), ("not recorded", ""))
 
 
 def test_an_empty_ledger_has_no_history(ledger: Ledger) -> None:

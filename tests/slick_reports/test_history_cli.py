@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,8 @@ def test_show_prints_a_table_and_writes_the_page(filled: Lab, capsys: pytest.Cap
     assert run(["history", "show", "--out", "h.html", "--title", "Mine"]) == EXIT_PASS
     out = " ".join(capsys.readouterr().out.split())
     assert "CHANGED" in out
+    assert "Every step sets one checkpoint against another" in out
+    assert "…" not in out
     assert "it fell by 70.0 points" in out
     for suffix in (".html", ".md", ".json"):
         assert f"h{suffix}" in out
@@ -53,6 +56,41 @@ def test_show_prints_a_table_and_writes_the_page(filled: Lab, capsys: pytest.Cap
     assert document["title"] == "Mine"
     assert document["command"] == ("slick history show --ledger slick-history.sqlite --title Mine --out h.html")
     assert document["versions"][0]["shares"] is not None
+
+
+def test_a_change_on_known_facts_alone_is_marked(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the group that it is about; a ledger that recorded no answer priors says so."""
+    from slick_reports.ledger import Entry, Ledger, Result
+
+    monkeypatch.chdir(lab.root)
+    monkeypatch.setenv("COLUMNS", "120")
+    with Ledger("slick-history.sqlite") as ledger:
+        for version, known, unknown in (("a", range(20), range(0)), ("b", range(0), range(20, 40))):
+            right = {*known, *unknown}
+            results = [Result(f, int(i in right), 0 if i < 20 else 3) for i, f in enumerate(lab.facts)]
+            ledger.add([Entry(version, "2025-01-01", "score", "score-1", {"model": {"name": version}}, results)])
+    assert run(["history", "show"]) == EXIT_PASS
+    out = capsys.readouterr().out
+    assert re.search(r"0\.0 +1\.000 +CHANGED *\n.*\[.*, .*\] +Known *\n", out)
+    assert re.search(r" not .*\n.* recorded ", out)
+
+
+def test_names_of_files_are_harmless_on_the_terminal(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run's directory, the ledger, and what is written may be called anything."""
+    monkeypatch.chdir(lab.root)
+    odd = "od\x1b[31md\n"
+    score = lab.score(odd)
+    assert run(["history", "add", str(score), "--ledger", f"{odd}.sqlite"]) == EXIT_PASS
+    assert run(["history", "list", "--ledger", f"{odd}.sqlite"]) == EXIT_PASS
+    for verb, name in (("show", "a.html"), ("export", "b.json"), ("export", "c.parquet")):
+        assert run(["history", verb, "--ledger", f"{odd}.sqlite", "--out", odd + name]) == EXIT_PASS
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert out.count("od\\x1b[31md\\n") >= 7
 
 
 def test_export_writes_a_trend_or_parquet(filled: Lab, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from slick.errors import InputError
 from slick.facts import Fact
-from slick_reports import history_output, wording
+from slick_reports import history_export, history_output, wording
 from slick_reports.history import build_history
 from slick_reports.history_numbers import SCHEMA, Flipped, History
 from slick_reports.ledger import Entry, Ledger, Result
@@ -40,7 +40,8 @@ def fill(ledger: Ledger, texts: tuple[str, ...] = ("plain",), versions: int = 4)
     for v in range(versions):
         wrong = 5 if v < 2 else 40
         results = [
-            Result(f, int(i >= wrong), min(3, i % 5) if i % 5 < 4 else -1, answer="y") for i, f in enumerate(facts)
+            Result(f, int(i >= wrong), min(3, i % 5) if i % 5 < 4 else -1, answer="y", prior=i % 3 // 2)
+            for i, f in enumerate(facts)
         ]
         record = {"model": {"name": texts[0]}, "seed": None, "settings": {"form": texts[0]}, "source": texts[0]}
         ledger.add([Entry(f"v{v}", f"2025-01-0{v + 1}T00:00:00", "score", "score-1", record, results)])
@@ -116,6 +117,7 @@ def test_every_number_of_the_page_is_the_jsons(history: History) -> None:
                 if row["group"] == name
             ),
             percent(v["groups"][0]["side"]["abstained"]),
+            f"{percent(v['groups'][0]['prior'])} Known {percent(v['groups'][1]['prior'])}",
         ]
         for v in document["versions"]
     ]
@@ -166,6 +168,7 @@ def test_the_markdown_says_the_same(history: History) -> None:
         accuracy = version.groups[0].side.accuracy
         assert f"| {version.name} | 2025-01-0" in text
         assert wording.estimate_percent(accuracy) in text
+        assert f"| {' '.join(history_output.prior_told(version))} |" in text
     assert text.count("▼") == sum(step.changed for step in history.steps)
     assert history.noise in text
     assert "| facts |" in text
@@ -188,7 +191,7 @@ def test_hostile_text_is_text_in_every_format(ledger: Ledger, tmp_path: Path) ->
     assert "49" not in re.findall(r"<td>([^<]*)\?</td>", html)
     document = json.loads(plain)
     assert any(flip["fact"]["question"].startswith(HOSTILE[0]) for flip in document["flipped"])
-    trend = json.loads(history_output.trend(history))
+    trend = json.loads(history_export.trend(history))
     assert trend
 
 
@@ -201,7 +204,7 @@ def test_a_page_has_room_for_so_many_facts(history: History) -> None:
 
 def test_the_trend_is_what_the_actions_read(history: History) -> None:
     """A list of name, unit, value and range of the newest version; larger is better."""
-    rows = json.loads(history_output.trend(history))
+    rows = json.loads(history_export.trend(history))
     first = history.versions[-1].groups[0].side.accuracy
     assert first is not None
     assert first.interval is not None
@@ -219,7 +222,7 @@ def test_the_trend_is_what_the_actions_read(history: History) -> None:
 
 def test_the_trend_of_what_should_be_small(history: History) -> None:
     """Wrong answers, abstentions, facts lost since the baseline."""
-    rows = {row["name"]: row for row in json.loads(history_output.trend(history, smaller=True))}
+    rows = {row["name"]: row for row in json.loads(history_export.trend(history, smaller=True))}
     assert rows["wrong answers, all"]["value"] == pytest.approx(100 * 40 / 90)
     low, high = map(float, rows["wrong answers, all"]["range"].split(" to "))
     assert low < 100 * 40 / 90 < high
@@ -229,14 +232,15 @@ def test_the_trend_of_what_should_be_small(history: History) -> None:
 
 def test_parquet_holds_every_result(ledger: Ledger, history: History, tmp_path: Path) -> None:
     """A row a run and fact; what was not asked is null."""
-    assert history_output.write_parquet(ledger, tmp_path / "x.parquet") == 450
+    assert history_export.write_parquet(ledger, tmp_path / "x.parquet") == 450
     rows = pq.read_table(tmp_path / "x.parquet").to_pylist()
     assert len(rows) == 450
     first = next(row for row in rows if row["kind"] == "score")
     assert (first["version"], first["question"], first["right"], first["answer"]) == ("v0", "plain 0?", False, "y")
     assert first["answers"] == ["A0", "plain"]
+    assert [row["answer_prior"] for row in rows[:3]] == [False, False, True]
     probed = [row for row in rows if row["kind"] == "probe"]
-    assert {row["right"] for row in probed} == {None}
+    assert {row["right"] for row in probed} == {row["answer_prior"] for row in probed} == {None}
     assert {row["unknown"] for row in probed} == {None, 0.5}
 
 

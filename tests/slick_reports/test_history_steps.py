@@ -15,7 +15,7 @@ from slick.verdict import holm
 from slick_reports.history_numbers import Step
 from slick_reports.history_steps import ALPHA, adjusted, headline, matched_seeds, noise_told, step_of, two_sided
 from slick_reports.history_versions import Asked
-from slick_reports.ledger import Held
+from slick_reports.ledger_rows import Held
 
 N = 100
 
@@ -24,7 +24,7 @@ def version(name: str, seeds: Sequence[int | None], wrong: Sequence[int]) -> Ask
     """wrong: of every run, how many of the facts; the first ones."""
     runs = tuple(Held(i, name, "", "score", "s", False, {"seed": seed}) for i, seed in enumerate(seeds))
     right = np.array([[float(i >= k) for i in range(N)] for k in wrong])
-    return Asked(name, "", runs, (), right, np.zeros_like(right))
+    return Asked(name, "", runs, (), right, np.zeros_like(right), np.zeros(N))
 
 
 def stepped(earlier: Asked, later: Asked) -> Step:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from slick_reports.history_versions import Asked, versions_of
-from slick_reports.ledger import Columns, Held
 from slick_reports.ledger_entries import ABSTAINED, RIGHT
+from slick_reports.ledger_rows import Columns, Held
 
 WRONG = 0
 
@@ -17,6 +17,12 @@ WRONG = 0
 def score(id: int, version: str = "v", seed: int | None = None, **model: Any) -> Held:
     record = {"model": {"name": "m", **model}, "seed": seed, "source": f"runs/{id}"}
     return Held(id, version, f"2025-01-0{id}", "score", "score-1", False, record)
+
+
+def two(facts: list[int]) -> tuple[Any, Any, Any, Any]:
+    """Columns of two facts that are right."""
+    bytes_ = np.int8
+    return np.array(facts), np.array([1, 1], bytes_), np.array([-1, -1], bytes_), np.zeros(2, np.float32)
 
 
 def asked(runs: list[Held], *answers: dict[int, int]) -> list[Asked]:
@@ -84,3 +90,13 @@ def test_a_record_of_another_shape_breaks_nothing() -> None:
     odd = Held(1, "v", "", "score", "score-1", False, {"model": [1]})
     (only,) = asked([odd], {1: RIGHT})
     assert only.sources == ("",)
+
+
+def test_a_prior_is_what_any_score_recorded() -> None:
+    """By fact; a score without it takes none away."""
+    columns = {
+        1: Columns(*two([1, 2]), [], np.array([1, -1], dtype=np.int8)),
+        2: Columns(*two([1, 3])),
+    }
+    (only,) = versions_of([score(1, weights="x"), score(2, weights="y")], columns, {1: 0, 2: 1, 3: 2})
+    assert np.array_equal(only.prior, [1, np.nan, np.nan], equal_nan=True)

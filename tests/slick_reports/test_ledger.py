@@ -6,6 +6,7 @@ import math
 import sqlite3
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ def fact(i: int, relation: str = "r") -> Fact:
 
 
 def entry(version: str = "v1", outcomes: tuple[int, ...] = (1, 0, 2), at: str = "2025-01-01T00:00:00") -> Entry:
-    results = [Result(fact(i), o, i % 4, 0.25 if i % 4 == 3 else math.nan, f"a{i}") for i, o in enumerate(outcomes)]
+    results = [
+        Result(fact(i), o, i % 4, 0.25 if i % 4 == 3 else math.nan, f"a{i}", i % 2) for i, o in enumerate(outcomes)
+    ]
     return Entry(version, at, "score", "score-1", {"model": {"name": version}, "seed": 0}, results)
 
 
@@ -42,6 +45,8 @@ def test_a_run_reads_back_as_it_was_added(tmp_path: Path) -> None:
         assert columns.category.tolist() == [0, 1, 2, 3]
         assert np.isnan(columns.unknown).tolist() == [True, True, True, False]
         assert list(columns.answers) == ["a0", "a1", "a2", "a3"]
+        assert columns.prior is not None
+        assert columns.prior.tolist() == [0, 1, 0, 1]
         assert ledger.columns(run.id).answers == []
 
 
@@ -82,6 +87,47 @@ def test_all_runs_are_added_or_none(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"is another question there \('Q0\?'\) than in the run \('Another\?'\)"):
             ledger.add([entry("v1", (0, 0, 0)), bad])
         assert [run.version for run in ledger.runs()] == ["v0"]
+
+
+def without_priors(path: Path) -> None:
+    """Makes a ledger of version 1 of it, as earlier releases wrote them."""
+    with sqlite3.connect(path, isolation_level=None) as database:
+        database.execute("DROP TABLE priors")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+
+
+def version_of(path: Path) -> int:
+    with sqlite3.connect(path) as database:
+        found = database.execute("PRAGMA user_version").fetchone()[0]
+    database.close()
+    return int(found)
+
+
+def test_a_ledger_without_priors_opens_and_stays_as_it_is(tmp_path: Path) -> None:
+    """Reading one brings it to no other version, so that an older slick still opens it."""
+    path = tmp_path / "l.sqlite"
+    with Ledger(path) as ledger:
+        ledger.add([entry()])
+    without_priors(path)
+    with Ledger(path, create=False) as ledger:
+        columns = ledger.columns(ledger.runs()[0].id)
+        assert (columns.prior, columns.outcome.tolist()) == (None, [1, 0, 2])
+    assert version_of(path) == 1
+
+
+def test_a_ledger_without_priors_takes_them(tmp_path: Path) -> None:
+    """Of new runs, and of one that is there already when it is added again."""
+    path = tmp_path / "l.sqlite"
+    with Ledger(path) as ledger:
+        ledger.add([entry(), entry("v0")])
+    without_priors(path)
+    with Ledger(path) as ledger, Ledger(path) as reader:
+        assert ledger.add([entry("v2"), entry()]) == [True, False]
+        priors = {run.version: reader.columns(run.id).prior for run in reader.runs()}
+        assert priors["v0"] is None
+        assert [found.tolist() for found in priors.values() if found is not None] == [[0, 1, 0]] * 2
+    assert version_of(path) == VERSION
 
 
 WRITER = """
@@ -133,7 +179,8 @@ def test_a_file_that_is_none_is_left_as_it_is(tmp_path: Path, content: bytes, to
 @pytest.mark.parametrize(
     ("application", "version", "told"),
     [
-        (APPLICATION, VERSION + 1, "a ledger of version 2, this slick reads 1; upgrade slick"),
+        (APPLICATION, VERSION + 1, "a ledger of version 3, this slick reads 2; upgrade slick"),
+        (APPLICATION, 1, "tables are missing"),
         (7, 1, "an SQLite file, but no slick ledger"),
         (APPLICATION, VERSION, "tables are missing"),
     ],
@@ -168,6 +215,18 @@ def test_a_ledger_that_is_not_there_is_made_only_to_add(tmp_path: Path) -> None:
         ("DELETE FROM results", "has no results"),
         ("UPDATE runs SET record = '{'", "damaged"),
         ("UPDATE facts SET fact = '{}'", "damaged"),
+        ("UPDATE facts SET fact = '[1]'", "damaged"),
+        ("UPDATE runs SET record = '[1]'", r"damaged \(found '\[1\]', expected a JSON object"),
+        ("UPDATE runs SET record = replace(printf('%.100000c', 'x'), 'x', '[')", "damaged"),
+        ("UPDATE runs SET at = 'soon'", "damaged"),
+        ("UPDATE runs SET at = '2025-01-01T00:00:00+01:00'", "damaged .*without a zone"),
+        ("UPDATE runs SET version = x'00'", "damaged .*expected text"),
+        ("UPDATE results SET outcome = ?", "damaged .*outcomes that cannot be"),
+        ("UPDATE results SET category = ?", "damaged .*categories that cannot be"),
+        ("UPDATE results SET unknown = ?", "damaged .*chances that cannot be"),
+        ("UPDATE priors SET prior = ?", "damaged .*answer priors that cannot be"),
+        ("UPDATE results SET answers = category", "damaged"),
+        ("DELETE FROM facts WHERE id = 2", "damaged .*facts that are not there"),
     ],
 )
 def test_damage_is_said_and_never_taken_for_results(tmp_path: Path, change: str, told: str) -> None:
@@ -176,7 +235,7 @@ def test_damage_is_said_and_never_taken_for_results(tmp_path: Path, change: str,
     with Ledger(path) as ledger:
         ledger.add([entry()])
     database = sqlite3.connect(path)
-    database.execute(change)
+    database.execute(change, (zlib.compress(b"\x63" * (12 if "unknown" in change else 3)),) if "?" in change else ())
     database.commit()
     database.close()
     with Ledger(path, create=False) as ledger, pytest.raises(InputError, match=told):

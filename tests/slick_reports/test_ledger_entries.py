@@ -30,6 +30,7 @@ def test_a_score_becomes_an_entry(lab: Lab) -> None:
     assert [r.outcome for r in entry.results[:3]] == [1, 2, 1]
     assert [r.category for r in entry.results[:2]] == [1, -1]
     assert entry.results[1].answer == "I don't know"
+    assert {r.prior for r in entry.results} == {0, 1}
     assert entry.record["seed"] == 2
     assert entry.record["model"]["name"] == "half-2"
     assert entry.record["libraries"] == {"lm_eval": "0.4.13", "slick": "0.1.0"}
@@ -39,7 +40,7 @@ def test_a_probe_becomes_an_entry(lab: Lab) -> None:
     """Categories alone: few-shot answers are no scores."""
     entry = entry_of(lab.probe(skill=dict.fromkeys((f.id for f in lab.facts), 1.0)), version="v1", date="2024-05-06")
     assert (entry.version, entry.kind, entry.at) == ("v1", "probe", "2024-05-06T00:00:00")
-    assert {(r.outcome, r.category) for r in entry.results} == {(3, 0)}
+    assert {(r.outcome, r.category, r.prior) for r in entry.results} == {(3, 0, -1)}
     assert all(math.isnan(r.unknown) for r in entry.results)
 
 
