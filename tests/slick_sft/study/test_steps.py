@@ -16,8 +16,8 @@ from slick_sft.recipe import Recipe, named, paper_names
 from slick_sft.recipe_file import recipe_of
 from slick_sft.recipes import mix
 from slick_sft.study.grid import parse_grid, read_grid
+from slick_sft.study.inputs import tuning_of
 from slick_sft.study.steps import measurements, rows_of, settled, stages_of, steps_of
-from slick_sft.study.work import _tuning
 from slick_tasks.lab import data_path
 
 RECORD = Path("no-such-recipe.json")
@@ -93,7 +93,7 @@ def test_steps_are_those_that_training_takes(tiny_model: Path, trainer_of: Calla
         ).trainings[""]
         of = tuple(stage for stage, n in enumerate(stages) for _ in range(n))
         data = TrainingSet(rows, digest_of(rows), "x", stages=of if len(stages) > 1 else None)
-        trainer, _ = trainer_of(_tuning(work, training.as_dict(), data, None))
+        trainer, _ = trainer_of(tuning_of(work, training.as_dict(), data, None))
         trainer.train()
         assert trainer.state.global_step == steps_of(training, *stages), (epochs, batch_size, settings, stages)
 
