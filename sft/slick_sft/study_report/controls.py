@@ -26,6 +26,7 @@ from slick_sft.study_report.blocks import (
 )
 from slick_sft.study_report.data import STAGE_NAMES, STAGES, TEST, Study, Variant, share_name
 from slick_sft.study_report.measures import accuracy, difference
+from slick_sft.study_report.protocol import record_of
 
 ID, TITLE = "controls", "What Unknown rows do, and what fewer steps do"
 
@@ -37,8 +38,10 @@ def section(study: Study) -> Section:
         return missing(ID, TITLE, ["D_Known (…-without-unknown) beside its D", "control (…-zero-weight)"])
     text = [
         "D_Known is D without its Unknown rows, as in the paper; at equal epochs it also takes fewer steps. The "
-        "control takes D's rows in D's order and as many steps, but its Unknown rows have weight 0 in the loss: what "
-        "it differs from D in is what Unknown rows do by themselves.",
+        "control takes D's rows in D's order and as many steps, but its Unknown rows have weight 0 in the loss: it "
+        "differs from D in what Unknown rows do by themselves, and in two things more: a step of which every row has "
+        "weight 0 changes nothing, and is none of its effective steps; and in each of the others its Known rows pull "
+        "harder than they do in D, since the loss is a mean over the tokens that have weight.",
     ]
     compared = [v for share in shares for v in (mixes[share], without.get(share), controls.get(share)) if v]
     text.append(beside(study, compared, TEST, KNOWN_FACTS))
@@ -138,9 +141,18 @@ def _steps(
         value, low, high = (_signed(x) for x in (told.value, told.interval.low, told.interval.high))
         share_told = f"{value} % ({low} to {high}) of D_Known's advantage is only fewer steps"
     return [
-        f"{share_name(share)} Unknown: D and its control took {counts[0]} and {counts[1]} steps, D_Known {counts[2]}; "
-        f"on Known facts at CONVERGENCE {share_told}."
+        f"{share_name(share)} Unknown: D and its control took {counts[0]} and {counts[1]} steps{_effective(control)}, "
+        f"D_Known {counts[2]}; on Known facts at CONVERGENCE {share_told}."
     ]
+
+
+def _effective(control: Variant) -> str:
+    """How many of a control's steps had something to learn, the mean over seeds."""
+    empty = [record_of(arm).get("steps_without_targets") for arm in control.arms]
+    counted = [n for n in empty if isinstance(n, int)]
+    if control.steps is None or len(counted) < len(empty):
+        return " (how many of the control's were effective is not recorded)"
+    return f" (the control's: {control.steps - sum(counted) / len(counted):,.4g} effective ones)"
 
 
 def _claims(shares: list[float], data: dict[str, Any]) -> list[Claim]:

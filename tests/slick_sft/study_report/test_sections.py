@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from slick.errors import InputError
+from slick.files import read_json, write_json
 from slick.statistics import Estimate, Interval
 from slick.verdict import Judgement, Outcome, Verdict
 from slick_reports import wording
@@ -105,6 +106,17 @@ def test_the_control_beats_d(study: Study) -> None:
     )
     assert any("of D_Known's advantage is only fewer steps" in text for text in section.text)
     assert section.tables[1].header.count("paper") == 2
+
+
+def test_a_controls_steps_are_its_effective_ones(whole: Path, tmp_path: Path) -> None:
+    """Those of which some row has weight, the mean over seeds; what a record does not say is said not to be there."""
+    path = shutil.copytree(whole, tmp_path / "study")
+    assert "is not recorded), D_Known 20" in controls.section(Study(path)).text[2]
+    for empty, file in enumerate((path / "tuned").glob("unknown-50-zero-weight-seed*/training.json"), 2):
+        write_json(file, {**read_json(file), "steps_without_targets": empty})
+    section = controls.section(Study(path))
+    assert "D and its control took 20 and 20 steps (the control's: 17.5 effective ones), D_Known 20" in section.text[2]
+    assert "its Known rows pull harder" in section.text[0]
 
 
 def test_an_advantage_that_is_none_has_no_share(reversed_pair: Study) -> None:
@@ -378,6 +390,21 @@ def test_lora_learns_and_forgets_less(study: Study) -> None:
     assert section.data["unknown-50"]["lost"].value < section.data["lora-unknown-50"]["lost"].value < 0
     assert finding(section, "unknown-50") is AGREES
     assert "rows are fitted, full keeps" in next(c.here for c in section.claims if "unknown-50" in c.claim)
+
+
+def test_a_claim_of_lora_names_the_rates(whole: Path, tmp_path: Path) -> None:
+    """From the arms' own records; where these say nothing, that."""
+    path = shutil.copytree(whole, tmp_path / "study")
+    rates = {"lora-unknown-50": 2e-3, "unknown-50": 1e-4}
+    for name, rate in rates.items():
+        for file in (path / "tuned").glob(f"{name}-seed*/training.json"):
+            write_json(file, {**read_json(file), "learning_rate": rate})
+    known, unknown = (claim.claim for claim in plane.section(Study(path)).claims)
+    assert unknown == (
+        "unknown-50: at CONVERGENCE, LoRA at a rate of 2e-3 has forgotten less than full fine-tuning at a rate of 1e-4."
+    )
+    assert "LoRA (rate not recorded) has forgotten" in known
+    assert [plane.rate_said(rate) for rate in (1e-5, 0.00025, 1.0)] == ["1e-5", "2.5e-4", "1e0"]
 
 
 @pytest.mark.parametrize(("learned", "kept"), [(0.25, 0.85), (0.0, 0.9), (0.5, 0.8), (0.9, None)])
