@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,32 @@ def test_an_open_verdict_that_is_given_what_it_asks_for_is_settled(bank: Bank) -
     assert Outcome.FAIL not in of.outcomes
     assert of.facts is not None
     assert of.facts >= 200
+
+
+def test_what_an_arm_whose_seeds_lie_far_apart_costs() -> None:
+    """A limit that is known: where only the candidate's seeds vary, by 6 points, 3 seeds pass 7 % at the margin, not 5.
+
+    The interval's degrees of freedom are those of two arms that vary alike.
+    """
+    rng, n, seeds, gates = np.random.default_rng(3), 400, 3, 2_000
+    ease = rng.normal(1.0, 2.0, n)
+
+    def chance(shift: float, spread: float) -> float:
+        apart = rng.normal(0, spread, (4_000, 1))
+        return float((1 / (1 + np.exp(-2 * (ease - shift + apart)))).mean())
+
+    def arm(asked: Any, shift: float, spread: float) -> Any:
+        luck = rng.logistic(0, 0.5, (seeds, n)) + rng.normal(0, spread, (seeds, 1))
+        return (ease[asked] - shift + luck > 0).astype(float)
+
+    margin = chance(0.0, 0.0) - chance(0.4, 0.3)
+    outcomes: Counter[Outcome] = Counter()
+    for _ in range(gates):
+        asked = rng.integers(n, size=n)
+        draw = Draw(arm(asked, 0.4, 0.3), arm(asked, 0.0, 0.0), list(range(n)), ["P1"] * n)
+        outcomes[RULE["slick_3"].read(draw)(margin)] += 1
+    assert 0.05 < outcomes[Outcome.PASS] / gates < 0.09
+    assert outcomes[Outcome.FAIL] / gates < 0.09
 
 
 def test_the_table_tells_a_sound_rule_from_a_coin(found: dict[str, Any]) -> None:
