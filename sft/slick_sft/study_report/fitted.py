@@ -50,7 +50,7 @@ def note(study: Study) -> str:
     """What CONVERGENCE is not, where a plain mix is not fitted by then; else empty."""
     if not (short := unfinished(study)):
         return ""
-    told = "; ".join(f"{name} {mean_and_range(shares)} %" for name, shares in short.items())
+    told = ", ".join(f"{name} ({mean_and_range(shares)} %)" for name, shares in short.items())
     return (
         f"CONVERGENCE is the last epoch, and not all is fitted by then: under {100 * FITTED:g} % of the rows of {told} "
         "(mean over seeds, lowest and highest in brackets). What is said of these sets at CONVERGENCE is of training "

@@ -56,7 +56,7 @@ def test_what_is_not_fitted_is_said_beneath_the_headline(study: Study) -> None:
     ]
     told = findings([every.section(study)])
     assert told[0].startswith("CONVERGENCE is the last epoch, and not all is fitted by then: under 95 % of the rows")
-    assert "unknown-100 62.5 %" in told[0]
+    assert "unknown-100 (62.5 %)" in told[0]
 
 
 def test_a_study_that_fitted_all_has_no_such_note(whole: Path, tmp_path: Path) -> None:
