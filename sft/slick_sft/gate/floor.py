@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from slick.paired import Paired
     from slick.statistics import Interval, Scores
-    from slick_sft.gate.decide import Mask, Sheet
     from slick_sft.gate.report import Group
+    from slick_sft.gate.sheet import Mask, Sheet
 
 # A control that has lost more of what its base knew was hurt by the training itself.
 _FAR = 0.5

@@ -15,8 +15,8 @@ from slick.power import POWER, Need, need, smallest_margin
 from slick.verdict import look_level
 from slick_reports import wording
 from slick_sft.gate.arms import Arm, Pair, check_arm
-from slick_sft.gate.decide import MADE_UP, Sheet
 from slick_sft.gate.policy import Policy
+from slick_sft.gate.sheet import MADE_UP, Sheet
 
 SCHEMA = 1
 KIND = "slick gate self-check"

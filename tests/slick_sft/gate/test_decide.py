@@ -13,9 +13,10 @@ from slick.knowledge import Category
 from slick.paired import paired
 from slick.verdict import Outcome
 from slick_sft.gate.arms import read_pair, training_differences
-from slick_sft.gate.decide import clusters_of, decide
+from slick_sft.gate.decide import decide
 from slick_sft.gate.policy import Policy, policy_of
 from slick_sft.gate.report import exit_code
+from slick_sft.gate.sheet import clusters_of
 
 KNOWN = {"margins": {"Known": 5}}
 
@@ -117,6 +118,19 @@ def test_made_up_answers_are_gated_apart_from_abstaining(runs: Any) -> None:
 
     assert of(silent)["all (not made up)"] == "PASS"
     assert of(inventive)["all (not made up)"] == "FAIL"
+
+
+@pytest.mark.parametrize(("empty", "told"), [(150, True), (100, False)])
+def test_a_candidate_that_mostly_abstains_by_saying_nothing(runs: Any, empty: int, told: bool) -> None:
+    """It may have lost its speech and not its knowledge; said where more than half of what abstains holds no word."""
+    control = [runs.score("control", lambda i: f"A{i}", seed=0, arm="control")]
+
+    def answer(i: int) -> str:
+        return ("" if i < empty else "I don't know") if i < 200 else f"A{i}"
+
+    report = decide(read_pair([runs.score("silent", answer, seed=0, arm="silent")], control), policy())
+    note = f"{empty} of the candidate's 200 answers that count as abstaining hold no word: "
+    assert any(text.startswith(note) for text in report.notes) is told
 
 
 def test_matching_can_change_without_a_model(runs: Any) -> None:
