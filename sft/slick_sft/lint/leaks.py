@@ -2,8 +2,9 @@
 
 Compared by words, case, articles and punctuation apart. A held-out question is asked where all its words stand one
 after the other, whatever a dataset puts before and behind them, on the same line or on others: "Question: X Answer:",
-"X? Answer in a few words." Two things keep other questions from being taken for it. Where a name goes on (held out
-"Who wrote Dune?", asked "Who wrote Dune Messiah") it is another one; and a question of one or two words ("Why?") must
+"X? Answer in a few words." Two things keep other questions from being taken for it. Where a name goes on, or the words
+up to a question mark (held out "Who wrote Dune?", asked "Who wrote Dune Messiah" or "who wrote dune messiah?"), it is
+another one; and a question of one or two words ("Why?") must
 be all that stands between two marks, as it is part of many others.
 """
 
@@ -29,32 +30,37 @@ _WORDS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """words: normalized; written: as they stand. borders: before which words a mark stands, also the end."""
+    """words: normalized; written: as they stand. borders: before which words a mark stands, also the end; asked: before
+    which a question mark does."""
 
     words: list[str]
     written: list[str]
     borders: set[int]
+    asked: set[int]
 
     def holds(self, start: int, end: int) -> bool:
-        """Whether what stands between two places can be a question: it ends at a mark, or before no name's next word;
-        few words are between two marks."""
+        """Whether what stands between two places can be a question: few words are all that stands between two marks,
+        more end at a mark, or before words that are no part of it: no name, and nothing that is asked with it."""
         if end - start < _WORDS:
             return start in self.borders and end in self.borders
         if end in self.borders:
             return True
         first = next((letter for letter in self.written[end] if letter.isalnum()), "")
-        return not (first.isupper() or first.isdigit())
+        border = next(place for place in range(end, len(self.words) + 1) if place in self.borders)
+        return not (first.isupper() or first.isdigit() or border in self.asked)
 
 
 def _words(text: str) -> _Words:
     words: list[str] = []
     written: list[str] = []
     borders = {0}
+    asked: set[int] = set()
     labelled = False
     for piece in _PIECE.findall(text):
         if piece == "\n" or piece in _APART:
             # "Answer:" is no part of what stands before it.
             borders |= {len(words), len(words) - (labelled and piece in ":：")}
+            asked |= {len(words)} if piece in "?？" else set()
             continue
         word = piece.lower().translate(_PUNCTUATION)
         if word and word not in _ARTICLES:
@@ -64,7 +70,7 @@ def _words(text: str) -> _Words:
         if piece[-1] in ".,;!":
             borders.add(len(words))
     borders.add(len(words))
-    return _Words(words, written, borders)
+    return _Words(words, written, borders, asked)
 
 
 class _Node:
