@@ -15,6 +15,7 @@ from slick.knowledge import CATEGORIES, KNOWN
 from slick.statistics import LEVEL, Estimate, arm_share
 from slick_reports import numbers
 from slick_reports.headline import quoted
+from slick_reports.history_categories import Categories
 from slick_reports.history_numbers import BEFORE, Flipped, GroupLine, History, Step, Version
 from slick_reports.history_steps import ALPHA, adjusted, headline, noise_told, step_of
 from slick_reports.history_versions import Asked, versions_of
@@ -96,22 +97,10 @@ class _History:
         marked = [i for i, version in enumerate(versions) if any(run.baseline for run in version.runs)]
         self.baseline = marked[0] if marked else 0
         self.marked = bool(marked)
-        self.categories = self._categories()
+        self.sources = Categories(runs, columns, places, versions, self.baseline)
+        self.categories = self.sources.of
         self._clusters = [("subject", f.subject) if f.subject else ("fact", f.id) for f in facts]
         self._strata = [fact.relation for fact in facts]
-
-    def _categories(self) -> NDArray[np.int8]:
-        """Per fact, its first recorded category: the baseline's, else that of the earliest run that has one."""
-        found = np.full(len(self.facts), -1, dtype=np.int8)
-        base = self.versions[self.baseline].name
-        first = [run for run in self.runs if run.version == base and run.id in self.columns]
-        for run in [*first, *(run for run in self.runs if run.id in self.columns)]:
-            of = self.columns[run.id]
-            at = np.array([self.places[int(number)] for number in of.facts], dtype=np.int64)
-            at, category = at[of.category >= 0], of.category[of.category >= 0]
-            free = found[at] < 0
-            found[at[free]] = category[free]
-        return found
 
     def groups(self) -> dict[str, Mask]:
         found = {numbers.ALL: np.ones(len(self.facts), dtype=bool)}
@@ -131,6 +120,7 @@ class _History:
             title=title,
             headline=headline(self.versions[self.baseline].name, self.versions[-1].name, steps),
             noise=noise_told(steps),
+            warnings=tuple(filter(None, [self.sources.warning()])),
             series=series,
             settings=_settings(self.versions[0].runs[0]),
             baseline=self.versions[self.baseline].name,
@@ -235,10 +225,7 @@ class _History:
                 "Scores of the same weights are one seed, and of a fact that was asked again the latest answer counts; "
                 f"repeats: {', '.join(again)}."
             )
-        if not (self.categories >= 0).any():
-            yield "No fact has a category: add a probe of the first version, or score with slick score --knowledge."
-        else:
-            yield "Facts keep the category that they had first, so that a group holds the same facts in every version."
+        yield self.sources.note()
         yield (
             "The answer prior is the accuracy of always giving a relation's commonest answer; of a run that a ledger "
             "holds without it, add the run again."

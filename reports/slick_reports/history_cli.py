@@ -141,6 +141,8 @@ def show(
     typer.echo(found.headline)
     if found.noise:
         typer.echo(found.noise)
+    for warning in found.warnings:
+        typer.echo(f"Warning: {warning}")
     for path in write_history(found, out) if out else ():
         typer.echo(visible(str(path)))
 

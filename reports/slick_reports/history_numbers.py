@@ -65,7 +65,7 @@ class Step:
     against: "previous" or "baseline". p: two-sided; adjusted: by Holm over all steps of the history; None where it is
     undefined. changed: whether it stands at the history's level. noise: what the interval holds, "facts" (one
     checkpoint against another) or "facts and seeds". seeds: of the earlier and the later run where one met one, None
-    for a model that records none; else None.
+    for one that records none; else None.
     """
 
     against: str
@@ -101,11 +101,15 @@ class Flipped:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Everything that a history says. alpha: the level that all steps together keep. noise: what intervals hold."""
+    """Everything that a history says. alpha: the level that all steps together keep. noise: what intervals hold.
+
+    warnings: what may make a group something else than its name says.
+    """
 
     title: str
     headline: str
     noise: str
+    warnings: tuple[str, ...]
     series: str
     settings: Mapping[str, str]
     baseline: str

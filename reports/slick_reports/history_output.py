@@ -158,6 +158,7 @@ def render_markdown(history: History, *, stem: str = "history") -> str:
         f"# {escape(history.title)}",
         f"**{sentence(history.headline)}**",
         sentence(history.noise),
+        *(f"> **Warning:** {sentence(warning)}" for warning in history.warnings),
         f"Accuracy in percent, differences in points, {wording.level(history.level)} intervals in brackets. "
         f"{history.n:,} facts, series {escape(history.series)}.",
         "## Versions",

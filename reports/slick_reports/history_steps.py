@@ -41,7 +41,9 @@ def step_of(
     pair, chosen = matched_seeds(earlier, later), None
     if pair is not None:
         before, after = before[[pair[0]]], after[[pair[1]]]
-        chosen = earlier.seeds[pair[0]], later.seeds[pair[1]]
+        seeds = earlier.seeds[pair[0]], later.seeds[pair[1]]
+        # Of two single runs, only where there is something to tell.
+        chosen = seeds if None not in seeds or max(len(earlier.runs), len(later.runs)) > 1 else None
     # `paired` knows a fixed control, but no fixed candidate: the two change sides, and back again.
     turned = len(after) == 1 < len(before)
     if turned:
@@ -80,7 +82,7 @@ def matched_seeds(earlier: Asked, later: Asked) -> tuple[int, int] | None:
 
 def seeds_told(step: Step) -> str:
     """ "seed 0 against seed 0": the later version's before the earlier one's; "" where no two seeds met."""
-    if step.seeds is None or step.seeds == (None, None):
+    if step.seeds is None:
         return ""
     there, here = ("no seed" if seed is None else f"seed {seed}" for seed in step.seeds)
     return f"{here} against {there}"

@@ -110,6 +110,8 @@ def _record(
         "libraries": dict(libraries),
         "settings": {name: told.get(name) for name in settings},
         "source": str(path),
+        # Whose knowledge a score's categories are; a probe's are its model's.
+        **({"knowledge": dict(probed)} if (probed := mapping(provenance.get("knowledge_model"))) else {}),
     }
 
 

@@ -202,6 +202,15 @@ def test_a_page_has_room_for_so_many_facts(history: History) -> None:
     assert left_out > 0
 
 
+def test_a_warning_stands_on_top_of_page_and_markdown(history: History) -> None:
+    """Beneath the headline, as text."""
+    warned = replace(history, warnings=("“Known” is <b>odd</b>.",))
+    page, markdown = history_output.render_html(warned), history_output.render_markdown(warned)
+    assert "“Known” is &lt;b&gt;odd&lt;/b&gt;." in page[: page.index('id="time"')]
+    assert "> **Warning:** “Known” is " in markdown[: markdown.index("## Versions")]
+    assert "Warning" not in history_output.render_html(history)
+
+
 def test_the_trend_is_what_the_actions_read(history: History) -> None:
     """A list of name, unit, value and range of the newest version; larger is better."""
     rows = json.loads(history_export.trend(history))

@@ -13,7 +13,16 @@ from slick.paired import paired
 from slick.statistics import Estimate, Interval
 from slick.verdict import holm
 from slick_reports.history_numbers import Step
-from slick_reports.history_steps import ALPHA, adjusted, headline, matched_seeds, noise_told, step_of, two_sided
+from slick_reports.history_steps import (
+    ALPHA,
+    adjusted,
+    headline,
+    matched_seeds,
+    noise_told,
+    seeds_told,
+    step_of,
+    two_sided,
+)
 from slick_reports.history_versions import Asked
 from slick_reports.ledger_rows import Held
 
@@ -77,6 +86,22 @@ def test_a_single_trained_run_meets_the_run_of_its_seed() -> None:
     told = headline("one", "several", adjusted([found]))
     assert "against “one” (seed 2 against seed 2; " in told
     assert "against the baseline “one” (seed 2 against seed 2; " in told
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        ([0], [1], "seed 1 against seed 0"),
+        ([None], [0], ""),
+        ([None], [None], ""),
+        ([1], [None, None], "no seed against seed 1"),
+        ([0, 1], [0, 1], ""),
+    ],
+)
+def test_seeds_are_told_where_one_run_met_one(ours: list[int | None], theirs: list[int | None], told: str) -> None:
+    """The later version's first, as in the sentence that it stands in."""
+    found = stepped(version("a", ours, [0] * len(ours)), version("b", theirs, [9] * len(theirs)))
+    assert seeds_told(found) == told
 
 
 @pytest.mark.parametrize(

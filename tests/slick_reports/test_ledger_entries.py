@@ -44,6 +44,13 @@ def test_a_probe_becomes_an_entry(lab: Lab) -> None:
     assert all(math.isnan(r.unknown) for r in entry.results)
 
 
+def test_a_score_says_whose_knowledge_its_categories_are(lab: Lab) -> None:
+    """Where it recorded that; so that a history can tell whether the baseline's."""
+    model = lab.model("base")
+    assert entry_of(lab.score("with", knowledge_model=model)).record["knowledge"] == model
+    assert "knowledge" not in entry_of(lab.score("without")).record
+
+
 def test_chances_of_the_exact_estimator_are_kept(lab: Lab) -> None:
     """So that a history shows expected shares."""
     from slick.knowledge import Chances, Knowledge
