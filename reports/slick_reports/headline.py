@@ -167,13 +167,22 @@ def caveats(arms: Sequence[ArmNumbers], control: str | None) -> list[str]:
     return found
 
 
-def method(matching: str, *, alike: bool) -> list[str]:
-    """How the figures were come by. alike: whether every run asked and judged in the same way."""
+def method(matching: str, *, alike: bool, judge: str = "", subjects: bool = True) -> list[str]:
+    """How the figures were come by. alike: whether every run asked and judged in the same way.
+
+    judge: who judged the answers where it was not `slick`; subjects: whether any fact names one.
+    """
+    right = f"as {judge}, by its own filters and metric, says"
+    if not judge:
+        right = f"when its first line, stripped, matches an accepted answer ({short(matching)})"
+    clusters = (
+        "Facts of one subject count as a cluster." if subjects else "No fact names a subject, so each stands alone."
+    )
     asked = "Every fact was asked in one form on both sides." if alike else "Not every run asked in the same way."
     return [
-        f"{asked} An answer is right when its first line, stripped, matches an accepted answer ({short(matching)}).",
+        f"{asked} An answer is right {right}.",
         "Differences are paired, fact by fact. One checkpoint: Tango's score interval. Several seeds: facts and seeds "
-        "both vary. Facts of one subject count as a cluster. The accuracy of one run carries Wilson's interval.",
+        f"both vary. {clusters} The accuracy of one run carries Wilson's interval.",
         "The answer prior is the accuracy of always giving a relation's commonest answer. Lost and gained count facts, "
         "averaged over an arm's seeds.",
     ]

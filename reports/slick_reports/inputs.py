@@ -54,6 +54,11 @@ class Scored:
         return mapping(self.provenance.get("settings"))
 
     @property
+    def judge(self) -> str:
+        """Who judged the answers; "" where `slick` did, or our task under lm_eval."""
+        return "" if self.run.provenance else "lm_eval’s task"
+
+    @property
     def training(self) -> Mapping[str, Any]:
         """What made the model; empty for a base model."""
         return mapping(self.provenance.get("training"))

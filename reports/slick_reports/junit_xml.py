@@ -40,10 +40,14 @@ def _cases(report: Report, arm: ArmNumbers) -> Iterator[Case]:
     judged = verdicts[arm.label].group if arm.label in verdicts else headline_group(report.arms)
     for row in arm.groups:
         if row.n:
-            yield _case(arm, row, verdicts.get(arm.label) if row.group == judged else None)
+            why = "no margin is set for these facts"
+            if arm.is_control and verdicts and arm.label not in verdicts:
+                why = "it is the control, which the other arms are judged against"
+            yield _case(arm, row, verdicts.get(arm.label) if row.group == judged else None, why)
 
 
-def _case(arm: ArmNumbers, row: GroupNumbers, verdict: VerdictNumbers | None) -> Case:
+def _case(arm: ArmNumbers, row: GroupNumbers, verdict: VerdictNumbers | None, why: str) -> Case:
+    """why: it is not judged, where there is no verdict."""
     figures = (
         f"{row.group}: n = {row.n:,}, before {wording.estimate_percent(row.before.accuracy)} %, after "
         f"{wording.estimate_percent(row.after.accuracy)} %, difference {wording.estimate_points(row.change.estimate)} "
@@ -52,7 +56,7 @@ def _case(arm: ArmNumbers, row: GroupNumbers, verdict: VerdictNumbers | None) ->
     )
     outcome, inner = "passed", ""
     if verdict is None:
-        outcome, inner = "skipped", element("skipped", "not judged: no margin is set for these facts", figures)
+        outcome, inner = "skipped", element("skipped", f"not judged: {why}", figures)
     elif verdict.outcome == "FAIL":
         outcome, inner = "failed", element("failure", verdict.sentence, f"{verdict.sentence}\n{figures}", "FAIL")
     elif verdict.outcome != "PASS":

@@ -346,8 +346,10 @@ def _shares(report: Report) -> list[str]:
 
 def _provenance(report: Report) -> list[str]:
     s = report.settings
-    tokens = "not recorded" if s.max_gen_toks is None else str(s.max_gen_toks)
-    told = f"Form {escape(s.form)}; {escape(s.chat)}; {escape(s.matching)} matching; at most {tokens} tokens an answer."
+    length = "the longest answer is not recorded"
+    if s.max_gen_toks is not None:
+        length = f"at most {s.max_gen_toks} tokens an answer"
+    told = f"Form {escape(s.form)}; {escape(s.chat)}; matching: {escape(s.matching)}; {length}."
     header = [
         "role",
         "label",

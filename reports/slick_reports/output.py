@@ -10,6 +10,7 @@ from slick.errors import InputError
 from slick.files import replacing
 from slick_reports import collector, html, json_report, junit_xml, markdown
 from slick_reports.numbers import Report
+from slick_reports.places import place
 
 
 @collector.paused()
@@ -47,7 +48,7 @@ def write_report(report: Report, html_path: Path, junit: Path | None = None) -> 
 
 
 def _named(option: str, path: Path | None) -> str:
-    return "" if path is None else f" {option} {shlex.quote(str(path))}"
+    return "" if path is None else f" {option} {shlex.quote(place(path))}"
 
 
 def refuse_stranger(path: Path, mark: str) -> None:

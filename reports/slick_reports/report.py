@@ -92,7 +92,15 @@ def build_report(
         headline=headline.headline(arms, name),
         noise=headline.noise(arms, comparison.seeds_met(name)),
         findings=tuple(headline.finding(arm, group, name) for arm in arms),
-        caveats=(*headline.caveats(arms, name), *headline.method(settings.matching, alike=not gathered.mismatches)),
+        caveats=(
+            *headline.caveats(arms, name),
+            *headline.method(
+                settings.matching,
+                alike=not gathered.mismatches,
+                judge=gathered.before.judge,
+                subjects=any(fact.subject for fact in comparison.facts),
+            ),
+        ),
         mismatches=tuple(map(shown_mismatch, (*gathered.mismatches, *same))),
         notes=(*notes(gathered, comparison), *(note for _, found in curves.values() for note in found)),
         level=LEVEL,

@@ -88,6 +88,14 @@ def test_missing_samples_are_named(tmp_path: Path) -> None:
         list(read_samples(tmp_path / "none.jsonl"))
 
 
+def test_a_row_nested_by_the_thousand_is_named_with_its_line(tmp_path: Path) -> None:
+    """The parser's recursion ends before the line does, which is the file's mistake and not ours."""
+    file = tmp_path / "samples.jsonl"
+    file.write_text('{"a": 1}\n{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"samples\.jsonl:2: not a JSON object"):
+        list(read_samples(file))
+
+
 def test_a_future_schema_is_refused(made_up: Any, tmp_path: Path) -> None:
     """A file that a later version wrote is not guessed at."""
     run = made_up.whole(tmp_path / "run")

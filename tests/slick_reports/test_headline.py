@@ -154,6 +154,16 @@ def test_the_method_says_where_runs_were_not_asked_alike() -> None:
     assert "Not every run asked in the same way" in headline.method("strict", alike=False)[0]
 
 
+def test_the_method_says_who_judged_and_what_is_a_cluster() -> None:
+    """A task of lm_eval judges by filters of its own, and knows no subjects."""
+    ours = headline.method("strict", alike=True)
+    assert "right when its first line, stripped, matches an accepted answer (strict)." in ours[0]
+    assert "Facts of one subject count as a cluster." in ours[1]
+    others = headline.method("", alike=True, judge="lm_eval’s task", subjects=False)
+    assert "An answer is right as lm_eval’s task, by its own filters and metric, says." in others[0]
+    assert "No fact names a subject, so each stands alone." in others[1]
+
+
 def test_a_long_label_does_not_become_the_headline() -> None:
     """It is cut, and its length said."""
     told = headline.headline([arm("x" * 100_000, estimate(-0.1))], None)

@@ -11,6 +11,7 @@ import pytest
 from slick.errors import InputError
 from slick_reports import junit_xml
 from slick_reports.output import write_report
+from slick_reports.places import place
 from slick_reports.report import build_report
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def test_a_fail_is_a_failure_with_its_sentence_in_attribute_and_body(study: Stud
     assert sentence in (failure.text or "")
     assert "difference" in (failure.text or "")
     assert not list(suites["known"].iter("failure"))
+    assert {skipped.get("message") for skipped in suites["known"].iter("skipped")} == {
+        "not judged: it is the control, which the other arms are judged against"
+    }
+    assert "not judged: no margin is set for these facts" in {
+        s.get("message") for s in suites["unknown"].iter("skipped")
+    }
     cases = list(root.iter("testcase"))
     assert root.get("tests") == str(len(cases)) == str(sum(int(s.get("tests") or 0) for s in root))
     assert root.get("failures") == str(len(list(root.iter("failure")))) == "2"
@@ -64,7 +71,7 @@ def test_it_is_written_beside_the_others_and_replaces_no_strangers_file(lab: Lab
     report = build_report([lab.score("base"), lab.score("arm")])
     out, junit = tmp_path / "r.html", tmp_path / "ci" / "r.xml"
     assert write_report(report, out, junit=junit)[-1] == junit
-    assert f"--junit {junit} --out {out}" in junit.read_text(encoding="utf-8")
+    assert f"--junit {place(junit)} --out {place(out)}" in junit.read_text(encoding="utf-8")
     write_report(report, out, junit=junit)
     junit.write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="is no report of slick"):

@@ -92,6 +92,12 @@ def test_two_of_them_make_a_report(runs: tuple[Path, Path], tmp_path: Path) -> N
     page, text, *_ = (path.read_text(encoding="utf-8") for path in write_report(report, tmp_path / "r.html"))
     for written in (page, text):
         assert "no fingerprint of the model’s weights" in written
+        assert "An answer is right as lm_eval’s task, by its own filters and metric, says." in written.replace(
+            "\\_", "_"
+        )
+        assert "No fact names a subject, so each stands alone." in written
+        assert "stripped, matches" not in written
+        assert "not recorded tokens" not in written
 
 
 def test_a_ledger_takes_them(runs: tuple[Path, Path]) -> None:

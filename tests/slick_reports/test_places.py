@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slick_reports import html, json_report, junit_xml, markdown
 from slick_reports.places import place, placed
-from slick_reports.report import build_report
+from slick_reports.report import build_report, write_report
 
 if TYPE_CHECKING:
     from conftest import Lab
@@ -64,8 +63,8 @@ def test_no_format_holds_a_path_of_the_machine(lab: Lab) -> None:
     report = build_report(
         runs, knowledge=probe, before=runs[0], labels={str(runs[1]): "mine"}, margin=0.1, allow_mismatch=True
     )
-    for render in (html.render, markdown.render, json_report.render, junit_xml.render):
-        assert str(lab.root) not in render(report)
+    for file in write_report(report, lab.root / "report.html", junit=lab.root / "report.xml"):
+        assert str(lab.root) not in file.read_text(encoding="utf-8"), file
     assert report.command.startswith("slick report ")
     assert str(runs[0].relative_to(lab.root.parent)) in report.command
 
