@@ -64,6 +64,7 @@ def report(
     from slick.terminal import print_table
     from slick.verdict import Outcome
     from slick_reports.report import TITLE, build_report, headline_table, write_report
+    from slick_reports.text import visible
 
     if exit_code and margin is None:
         raise InputError("--exit-code: needs a verdict to go by; give --margin POINTS")
@@ -86,7 +87,7 @@ def report(
         typer.echo(f"{found.verdict.sentence}\n")
     typer.echo(f"{found.headline}\n{found.noise}\n")
     for path in paths:
-        typer.echo(str(path))
+        typer.echo(visible(str(path)))
     return Outcome(found.verdict.outcome).exit_code if found.verdict and exit_code else 0
 
 

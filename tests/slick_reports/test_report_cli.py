@@ -35,6 +35,17 @@ def test_it_writes_the_report_and_prints_headline_table_and_paths(
         assert out.with_suffix(suffix).exists()
 
 
+def test_the_names_of_what_is_written_are_harmless_on_the_terminal(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever they hold."""
+    monkeypatch.chdir(lab.root)
+    assert run(["report", str(lab.score("base")), str(lab.arm("a", 0)), "--out", "od\x1b[31md.html"]) == EXIT_PASS
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "od\\x1b[31md.html" in printed
+
+
 def test_options_reach_the_report(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before, control, label, title and allowed mismatches."""
     base, a, b = lab.score("base"), lab.arm("a", 0), lab.arm("b", 0, max_gen_toks=8)
