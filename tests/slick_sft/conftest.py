@@ -51,7 +51,7 @@ def weights() -> Callable[[Path], dict[str, Any]]:
 
 
 @pytest.fixture
-def trainer_of() -> Callable[..., Any]:
+def trainer_of(tmp_path: Path) -> Callable[..., Any]:
     """The trainer of a run, and its notes. Its checkpoints go to the directory, if one is given; else it has none."""
 
     def build(tuning: Tuning, path: Path | None = None) -> Any:
@@ -61,7 +61,7 @@ def trainer_of() -> Callable[..., Any]:
             tuning.model,
             tuning.data,
             {**tuning.arguments, **({} if path else {"save_strategy": "no"})},
-            checkpoints=path or Path("no-checkpoints"),
+            checkpoints=path or tmp_path / "no-checkpoints",
             lora=tuning.lora.as_peft() if tuning.lora else None,
             distill=tuning.distill,
             cpu=True,
