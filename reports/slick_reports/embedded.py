@@ -104,7 +104,7 @@ def answers_after(flip: Flip, arm: ArmNumbers) -> str:
         times[answer] = times.get(answer, 0) + 1
     ordered: Iterable[tuple[str, int]] = sorted(times.items(), key=lambda item: -item[1])
     several = len(arm.seeds) > 1
-    return "; ".join(_words(short(answer)) + (f" ×{n}" if several else "") for answer, n in ordered)
+    return "; ".join(_words(short(answer)) + (f"\N{NO-BREAK SPACE}×{n}" if several else "") for answer, n in ordered)
 
 
 def _words(text: str) -> str:

@@ -147,6 +147,19 @@ def test_on_a_phone_the_page_does_not_scroll_sideways(
     assert watched.page.locator(".scroll:not([tabindex='0'])").count() == 0
 
 
+def test_on_a_desk_a_fact_is_a_row_that_is_seen_whole(opened: Open, report: Made) -> None:
+    """Its last column too, without scrolling sideways; an answer stands on one line with how often it was given."""
+    watched = opened(report.path, viewport=DESKTOP)
+    facts = watched.page.get_by_role("region", name="Table of facts")
+    assert facts.get_by_role("columnheader").last.text_content() == "wrong answer"
+    assert facts.evaluate("(region) => region.scrollWidth <= region.clientWidth")
+    wide, seen = watched.width()
+    assert wide <= seen
+    answers = [text for text in facts.locator("td.answers").all_inner_texts() if "×" in text]
+    assert answers
+    assert all("\N{NO-BREAK SPACE}×" in text and " ×" not in text for text in answers)
+
+
 def test_on_a_phone_a_fact_is_a_card(opened: Open, report: Made) -> None:
     """All of it is seen without scrolling sideways, each answer beside its name, and it stays a table to the ear."""
     page = opened(report.path, viewport=PHONE).page

@@ -29,14 +29,14 @@
       { name: "question", of: (r) => r.question, as: "asked" },
       { name: "accepted", of: (r) => r.accepted, as: "" },
       { name: "before", of: (r) => r.before, as: "" },
-      { name: "after", of: (r) => r.after, as: "" },
+      { name: "after", of: (r) => r.after, as: "answers" },
       ...(data.arms.length > 1 ? [{ name: "arm", of: (r) => r.arm, text: (r) => data.arms[r.arm].label, as: "plain" }] : []),
       ...(data.arms.some((a) => a.seeds > 1)
         ? [{ name: "seeds", of: (r) => r.seeds, text: (r) => `${r.seeds} of ${data.arms[r.arm].seeds}` }] : []),
       { name: "category", of: (r) => (r.category < 0 ? 9 : r.category), text: (r) => data.categories[r.category] || "–" },
       ...(data.migrated ? [{ name: "category now", of: (r) => (r.now < 0 ? 9 : r.now), text: (r) => data.categories[r.now] || "–" }] : []),
       { name: "relation", of: (r) => data.relations[r.relation], as: "plain" },
-      { name: "wrong answer", of: (r) => (r.kind < 0 ? 9 : r.kind), text: (r) => data.kinds[r.kind] || "–" },
+      { name: "wrong answer", of: (r) => (r.kind < 0 ? 9 : r.kind), text: (r) => data.kinds[r.kind] || "–", as: "kind" },
     ],
     history: (data) => [
       { name: "question", of: (r) => r.question, as: "asked" },
