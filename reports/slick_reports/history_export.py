@@ -86,11 +86,10 @@ def write_parquet(ledger: Ledger, path: Path) -> int:
             total += n
             model = run.record.get("model")
             name = model.get("name") if isinstance(model, dict) else None
-            seed = run.record.get("seed")
             columns: dict[str, list[Any]] = {
                 **{key: [getattr(run, key)] * n for key in ("version", "at", "kind", "series", "baseline")},
                 "model": [without_surrogates(str(name or ""))] * n,
-                "seed": [seed if isinstance(seed, int) else None] * n,
+                "seed": [run.seed] * n,
                 "fact": [without_surrogates(f.id) for f in asked],
                 **{
                     key: [without_surrogates(getattr(f, key)) for f in asked]

@@ -46,8 +46,7 @@ class Asked:
     @property
     def seeds(self) -> tuple[int | None, ...]:
         """The training seed of every run; None where none is recorded."""
-        found = (run.record.get("seed") for run in self.runs)
-        return tuple(seed if isinstance(seed, int) and not isinstance(seed, bool) else None for seed in found)
+        return tuple(run.seed for run in self.runs)
 
     @property
     def fixed(self) -> bool:

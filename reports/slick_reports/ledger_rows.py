@@ -30,6 +30,12 @@ class Held:
     baseline: bool
     record: Mapping[str, Any]
 
+    @property
+    def seed(self) -> int | None:
+        """The training seed; None where none is recorded, as of a base model."""
+        seed = self.record.get("seed")
+        return seed if isinstance(seed, int) and not isinstance(seed, bool) and abs(seed) < 1 << 63 else None
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:

@@ -85,6 +85,15 @@ def test_what_tells_seeds_apart(one: dict[str, Any], other: dict[str, Any], seed
     assert only.repeats == 2 - seeds
 
 
+@pytest.mark.parametrize(
+    ("recorded", "seed"), [(3, 3), (0, 0), (None, None), (True, None), ("1", None), (1 << 70, None)]
+)
+def test_a_seed_is_a_whole_number(recorded: Any, seed: int | None) -> None:
+    """Anything else is none; a version of one run without a seed is fixed."""
+    (only,) = asked([score(1, seed=recorded)], {1: RIGHT})
+    assert (only.seeds, only.fixed) == ((seed,), seed is None)
+
+
 def test_a_record_of_another_shape_breaks_nothing() -> None:
     """It may be anything that JSON holds."""
     odd = Held(1, "v", "", "score", "score-1", False, {"model": [1]})
