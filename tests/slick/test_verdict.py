@@ -120,9 +120,12 @@ CELLS = [
     (100, 0.05, 0.03),
     (100, 0.10, 0.05),
     (100, 0.20, 0.05),
+    (200, 0.02, 0.01),
+    (300, 0.02, 0.01),
     (300, 0.05, 0.02),
     (300, 0.10, 0.03),
     (300, 0.15, 0.05),
+    (600, 0.05, 0.02),
 ]
 
 
@@ -186,11 +189,15 @@ GATES = 800
 MOST = 0.065 + 3 * float(np.sqrt(0.065 * 0.935 / GATES))
 
 
-@pytest.mark.parametrize(("n", "sd"), [(200, 0.0), (200, 0.02), (600, 0.04)])
-def test_training_worse_by_the_margin_seldom_passes_or_fails(n: int, sd: float) -> None:
-    """Three seeds an arm, with and without run-to-run noise: misses and false alarms stay near 5 %."""
+@pytest.mark.parametrize(
+    ("n", "sd", "cluster"), [(200, 0.0, 1), (200, 0.02, 1), (600, 0.04, 1), (400, 0.0, 4), (400, 0.03, 4)]
+)
+def test_training_worse_by_the_margin_seldom_passes_or_fails(n: int, sd: float, cluster: int) -> None:
+    """Three seeds an arm, with and without run-to-run noise and clusters: misses and false alarms stay near 5 %."""
     rng = np.random.default_rng(n)
-    found = outcomes((paired(*trained_arms(rng, 3, n, 0.05, sd)) for _ in range(GATES)), 0.05)
+    subjects = [i // cluster for i in range(n)]
+    gates = (paired(*trained_arms(rng, 3, n, 0.05, sd, cluster), clusters=subjects) for _ in range(GATES))
+    found = outcomes(gates, 0.05)
     assert found[PASS] <= MOST
     assert found[FAIL] <= MOST
 
