@@ -123,3 +123,14 @@ def unknown_share(training: Mapping[str, Any]) -> float | None:
     """The share of Unknown rows in the training set, in [0, 1], as its recipe recorded it; None if it did not."""
     share = mapping(training.get("recipe")).get("unknown")
     return float(share) if isinstance(share, (int, float)) and not isinstance(share, bool) else None
+
+
+_TRAINING = ("method", "rows_trained", "steps", "epochs", "learning_rate", "batch_size")
+
+
+def plain_training(training: Mapping[str, object]) -> dict[str, str | float | int | bool]:
+    """The part of a tuning record that tells arms apart; what it does not hold is left out."""
+    recipe = mapping(training.get("recipe"))
+    found = {"recipe": recipe_name(training), "unknown_share": recipe.get("unknown")}
+    found |= {name: training.get(name) for name in _TRAINING}
+    return {name: value for name, value in found.items() if isinstance(value, (str, float, int, bool))}

@@ -14,8 +14,8 @@ from slick.knowledge import CATEGORIES, KNOWN, Category
 from slick.paired import Noise, Paired, paired
 from slick.statistics import LEVEL, Estimate, Interval, arm_share
 from slick_reports import numbers
-from slick_reports.arms import Arm, recipe_name
-from slick_reports.inputs import Answered, Scored, mapping
+from slick_reports.arms import Arm, plain_training
+from slick_reports.inputs import Answered, Scored
 from slick_reports.numbers import (
     ArmNumbers,
     Difference,
@@ -172,7 +172,7 @@ class Comparison:
             label,
             label == control,
             arm.seeds,
-            _plain(arm.training),
+            plain_training(arm.training),
             rows,
             self._flips(sheet, label, 1, 0),
             self._flips(sheet, label, 0, 1),
@@ -344,14 +344,3 @@ def _clipped(estimate: Estimate, low: float) -> Estimate:
         return estimate
     interval = estimate.interval
     return replace(estimate, interval=Interval(max(interval.low, low), min(interval.high, 1.0), interval.level))
-
-
-_TRAINING = ("method", "rows_trained", "steps", "epochs", "learning_rate", "batch_size")
-
-
-def _plain(training: Mapping[str, object]) -> dict[str, str | float | int | bool]:
-    """The part of a tuning record that tells arms apart; what it does not hold is left out."""
-    recipe = mapping(training.get("recipe"))
-    found = {"recipe": recipe_name(training), "unknown_share": recipe.get("unknown")}
-    found |= {name: training.get(name) for name in _TRAINING}
-    return {name: value for name, value in found.items() if isinstance(value, (str, float, int, bool))}
