@@ -162,7 +162,13 @@ def test_ctrl_c_leaves_a_study_to_go_on_with_and_no_process(tmp_path: Path, fact
     (tmp_path / "grid.yaml").write_text(GRID)
     command = [sys.executable, "-m", "slick", "study", "--model", str(organism_path()), "--facts", str(facts_file)]
     command += ["--grid", "grid.yaml", "--seeds", "1", "--out", "out", "--jobs", "1", "--device", "cpu", "--no-store"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # A shell lets what it starts in the background ignore Ctrl-C, these tests too; a terminal does not.
+    inherited = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, inherited)
+    with started as process:
         assert process.stdout is not None
         process.stdout.readline()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
