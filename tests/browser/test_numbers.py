@@ -95,10 +95,8 @@ def test_every_table_of_the_history_is_the_jsons(opened: Open, history: Made, sc
 
 
 def expected_version(version: Any) -> Iterator[str]:
-    yield version["name"] + (" (baseline)" if version["baseline"] else "")
-    yield version["at"][:10]
-    yield str(len(version["seeds"]))
-    yield f"{version['n']:,}"
+    yield version["name"] + (" (baseline)" if version["baseline"] else "") + " " + version["at"][:10]
+    yield f"{version['n']:,} {len(version['seeds'])} run"
     for row in sorted(version["groups"], key=lambda row: GROUPS.index(row["group"])):
         yield percent_of(agreement.estimate(row["side"]["accuracy"]))
     yield wording.percent(version["groups"][0]["side"]["abstained"])

@@ -106,10 +106,8 @@ def test_every_number_of_the_page_is_the_jsons(history: History) -> None:
     groups = ["all", "Known", "HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"]
     assert cells(text, "Table of versions") == [
         [
-            v["name"] + (" (baseline)" if v["baseline"] else ""),
-            v["at"][:10],
-            str(len(v["seeds"])),
-            f"{v['n']:,}",
+            v["name"] + (" (baseline)" if v["baseline"] else "") + " " + v["at"][:10],
+            f"{v['n']:,} 1 run",
             *(
                 told(row["side"]["accuracy"], percent, percent_interval)
                 for name in groups
