@@ -24,7 +24,7 @@ SUMMARY_BYTES = 1 << 20
 COMMENT_BYTES = 65_000
 # The columns of the terminal's two tables.
 _JUDGED = ("n", "control", "candidate", "difference", "margin", "verdict")
-_BESIDE = ("prior", "base", "abstained", "lost", "gained")
+_BESIDE = ("prior", "base, few-shot", "abstained", "lost", "gained")
 _LOST = 20
 _LOST_TERMINAL = 5
 _CLOSED = "\n</details>"

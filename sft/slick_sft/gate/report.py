@@ -246,7 +246,7 @@ HEADER = (
     "facts",
     "n",
     "prior",
-    "base",
+    "base, few-shot",
     "control",
     "candidate",
     "difference",

@@ -21,7 +21,7 @@ def test_a_kept_model_passes_and_a_lost_one_fails_with_the_table(runs: Any) -> N
     control = runs.arm("control", [0.9, 0.9, 0.9])
     assert assert_keeps_knowledge(runs.arm("same", [0.9, 0.9, 0.9]), control, policy=RULE).exit_code == 0
     with pytest.raises(
-        AssertionError, match=r"^FAIL: Known: (.|\n)*\nfacts +n +prior +base +control(.|\n)*\nKnown +300"
+        AssertionError, match=r"^FAIL: Known: (.|\n)*\nfacts +n +prior +base, few-shot +control(.|\n)*\nKnown +300"
     ):
         assert_keeps_knowledge(runs.arm("bad", [0.5, 0.5, 0.5]), control, policy=RULE)
 
