@@ -450,8 +450,8 @@ def _print_tune(record: Mapping[str, Any], out: Path) -> None:
 
 def _print_dynamics(record: Mapping[str, Any], out: Path) -> None:
     """What was measured on the way: the training rows at the end, and where dev was at its best."""
+    from slick.dynamics import DEV, TRAIN, read_dynamics
     from slick.knowledge import KNOWN
-    from slick_sft.dynamics import DEV, TRAIN, read_dynamics
 
     dynamics, early = record.get("dynamics"), record.get("early_stop")
     if not dynamics:

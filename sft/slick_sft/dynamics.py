@@ -6,11 +6,9 @@ import json
 import os
 from pathlib import Path
 
-from slick.dynamics import DEV, DYNAMICS, TRAIN, Measurement, read_dynamics
+from slick.dynamics import Measurement, read_dynamics
 from slick.errors import InputError
 from slick.files import replacing
-
-__all__ = ["DEV", "DYNAMICS", "TRAIN", "Measurement", "append_dynamics", "read_dynamics", "resume_dynamics"]
 
 
 def resume_dynamics(file: Path, step: int) -> list[Measurement]:

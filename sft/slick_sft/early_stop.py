@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from slick.dynamics import DEV, Measurement
 from slick.errors import InputError
 from slick.files import replacing_directory
 from slick.knowledge import KNOWN
-from slick_sft.dynamics import DEV, Measurement
 
 EARLY_STOP = "early_stop"
 BEST_DEV = "best-dev"

@@ -21,10 +21,11 @@ from transformers import Trainer, TrainerCallback
 
 from slick.batches import Tokens
 from slick.checkpoint import ending_tokens
+from slick.dynamics import DEV, DYNAMICS, TRAIN, Measurement
 from slick.errors import RunError
 from slick.knowledge import CATEGORIES, KNOWN, Category
 from slick.vocabulary import read_vocabulary
-from slick_sft.dynamics import DEV, DYNAMICS, TRAIN, Measurement, append_dynamics, resume_dynamics
+from slick_sft.dynamics import append_dynamics, resume_dynamics
 from slick_sft.early_stop import KNOWN_FALLS, Candidates, best_of
 from slick_sft.fitted import Reader, greedy_right
 from slick_sft.formats import TrainingSet

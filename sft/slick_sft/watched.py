@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slick.batches import Tokens
+from slick.dynamics import DEV, TRAIN
 from slick.errors import InputError, Mistakes
 from slick.facts import Fact
 from slick.files import digest_of
@@ -17,7 +18,6 @@ from slick.knowledge_file import read_knowledge
 from slick.prompts import DEFAULT_FORM, Message, completion, form_prompt, too_long
 from slick.provenance import fingerprint
 from slick.vocabulary import Vocabulary
-from slick_sft.dynamics import DEV, TRAIN
 from slick_sft.early_stop import KNOWN_FALLS, Stop
 from slick_sft.fitted import LENGTH, Question
 from slick_sft.formats import TrainingSet, check_knowledge_model

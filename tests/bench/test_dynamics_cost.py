@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from slick.dynamics import read_dynamics
 from slick_sft.arguments import sft_arguments
-from slick_sft.dynamics import read_dynamics
 from slick_sft.formats import read_training_set
 from slick_sft.observer import Observer
 from slick_sft.train import LoRA, Tuning, tune

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from slick.dynamics import DYNAMICS, Measurement, read_dynamics
 from slick.errors import InputError
 from slick.knowledge import CATEGORIES
-from slick_sft.dynamics import DYNAMICS, Measurement, append_dynamics, read_dynamics, resume_dynamics
+from slick_sft.dynamics import append_dynamics, resume_dynamics
 
 HIGHLY, _, WEAKLY, UNKNOWN = CATEGORIES
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slick.dynamics import DEV, Measurement
 from slick.errors import InputError
 from slick.knowledge import CATEGORIES
-from slick_sft.dynamics import DEV, Measurement
 from slick_sft.early_stop import BEST_DEV, KNOWN_FALLS, Candidates, Stop, best_of, chance_of_fall
 
 HIGHLY, *_, UNKNOWN = CATEGORIES

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from slick.dynamics import DEV, DYNAMICS, TRAIN, Measurement, read_dynamics
 from slick.errors import InputError, RunError
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES, KNOWN, Category, Knowledge
@@ -20,7 +21,6 @@ from slick.knowledge_file import write_knowledge
 from slick.matching import is_right
 from slick.prompts import DEFAULT_FORM, form_prompt
 from slick_sft.arguments import sft_arguments
-from slick_sft.dynamics import DEV, DYNAMICS, TRAIN, Measurement, read_dynamics
 from slick_sft.formats import TrainingSet, read_training_set, write_mix
 from slick_sft.observer import BestTokens, Observer, metrics_of, undisturbed
 from slick_sft.recipe import Recipe

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from slick.dynamics import read_dynamics
 from slick_sft.checkpoints import last_good_checkpoint
-from slick_sft.dynamics import read_dynamics
 from slick_sft.formats import TrainingSet
 from slick_sft.train import LoRA, Tuning, tune
 from slick_sft.watched import Watch

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slick.dynamics import DEV, TRAIN
 from slick.errors import InputError
 from slick.facts import Fact
 from slick.knowledge import CATEGORIES, Category, Knowledge
@@ -19,7 +20,6 @@ from slick.knowledge_file import write_knowledge
 from slick.prompts import DEFAULT_FORM
 from slick.provenance import fingerprint
 from slick.vocabulary import Vocabulary, read_vocabulary
-from slick_sft.dynamics import DEV, TRAIN
 from slick_sft.early_stop import Stop
 from slick_sft.fitted import Question
 from slick_sft.formats import TrainingSet, read_training_set, write_mix

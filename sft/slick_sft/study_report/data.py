@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slick.dynamics import DYNAMICS, Measurement, read_dynamics
 from slick.errors import InputError
 from slick.files import mapping_of, read_json
 from slick.knowledge import CATEGORIES, Category, Knowledge
 from slick.knowledge_file import KNOWLEDGE, read_knowledge
 from slick_reports.inputs import read_scored
-from slick_sft.dynamics import DYNAMICS, Measurement, read_dynamics
 from slick_sft.formats import RECIPE
 from slick_sft.recipe import IDK, ZERO_WEIGHT, Recipe
 from slick_sft.recipe_file import recipe_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from slick.dynamics import DEV
 from slick.verdict import Judgement, Outcome, Verdict, judge_all
 from slick_reports import wording
-from slick_sft.dynamics import DEV
 from slick_sft.study.jobs import EARLY_STOP
 from slick_sft.study_report import fitted
 from slick_sft.study_report.asked import ALL, KNOWN_FACTS

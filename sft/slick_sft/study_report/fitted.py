@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from slick.dynamics import DEV, TRAIN
 from slick.knowledge import CATEGORIES, KNOWN, Category
 from slick_reports import wording
-from slick_sft.dynamics import DEV, TRAIN
 from slick_sft.study_report.blocks import listed
 from slick_sft.study_report.data import OOD, TEST, Study, Variant
 

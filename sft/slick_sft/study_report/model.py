@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from slick.dynamics import TRAIN, Measurement
 from slick.knowledge import CATEGORIES, KNOWN, Category
 from slick.regression import (
     STEPS,
@@ -23,7 +24,6 @@ from slick.regression import (
 )
 from slick.statistics import Interval
 from slick_reports import wording
-from slick_sft.dynamics import TRAIN, Measurement
 from slick_sft.study.jobs import EARLY_STOP
 from slick_sft.study_report import paper
 from slick_sft.study_report.asked import ALL, KNOWN_FACTS

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
+from slick.dynamics import TRAIN
 from slick.knowledge import KNOWN
 from slick.statistics import LEVEL, Estimate, Interval, t_value
 from slick_reports import wording
-from slick_sft.dynamics import TRAIN
 from slick_sft.study.jobs import CONVERGENCE
 from slick_sft.study_report.asked import KNOWN_FACTS
 from slick_sft.study_report.baselines import beside

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slick.dynamics import DEV
 from slick.files import mapping_of, read_json
 from slick.knowledge import CATEGORIES, KNOWN, Estimator, Knowledge
 from slick.training import TRAINING
 from slick_reports import wording
-from slick_sft.dynamics import DEV
 from slick_sft.study_report import fitted
 from slick_sft.study_report.blocks import Section, Table, listed, row
 from slick_sft.study_report.data import TEST, Arm, Study

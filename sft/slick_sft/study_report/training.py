@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from slick.dynamics import TRAIN
 from slick.knowledge import KNOWN, Category
 from slick_reports import wording
-from slick_sft.dynamics import TRAIN
 from slick_sft.study_report import paper
 from slick_sft.study_report.blocks import (
     Cell,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from slick.dynamics import TRAIN, Measurement
 from slick.knowledge import Category
 from slick.statistics import LEVEL, Estimate, Interval, t_value
-from slick_sft.dynamics import TRAIN, Measurement
 
 # Of one run by epoch: share of the rows that are wrong, of those that were wrong before the first step.
 Curve = Sequence[tuple[float, float]]

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from slick.dynamics import TRAIN
 from slick.files import mapping_of
 from slick.knowledge import KNOWN
 from slick.regression import STEPS, TERMS, Coefficient, LinearModel
 from slick.statistics import Estimate
 from slick_reports import wording
-from slick_sft.dynamics import TRAIN
 from slick_sft.study.jobs import EARLY_STOP
 from slick_sft.study_report import paper
 from slick_sft.study_report.asked import ALL, KNOWN_FACTS

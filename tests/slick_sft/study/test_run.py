@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from slick.cli import run as run_command
+from slick.dynamics import read_dynamics
 from slick.errors import InputError, RunError
 from slick.knowledge import Category
 from slick.knowledge_file import read_knowledge, write_knowledge
 from slick.provenance import library_versions
 from slick.runs import read_run, read_samples
-from slick_sft.dynamics import read_dynamics
 from slick_sft.study.grid import parse_grid
 from slick_sft.study.jobs import Job, Setup, jobs_of
 from slick_sft.study.run import Wish, plan_study, run_study, set_up

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from slick.backend import Request
+from slick.dynamics import DYNAMICS, TRAIN, Measurement
 from slick.facts import Fact, commonest_answers, facts_digest
 from slick.files import read_json, write_json
 from slick.knowledge import CATEGORIES, Category, Knowledge
@@ -20,7 +21,7 @@ from slick.matching import Matching
 from slick.prompts import DEFAULT_FORM, Chat
 from slick.score import Score, run_score
 from slick.training import TRAINING
-from slick_sft.dynamics import DYNAMICS, TRAIN, Measurement, append_dynamics
+from slick_sft.dynamics import append_dynamics
 from slick_sft.formats import write_mix
 from slick_sft.recipe import ZERO_WEIGHT
 from slick_sft.recipes import MixRow, mix

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from slick.dynamics import DYNAMICS, TRAIN
 from slick.knowledge import KNOWN, Category
-from slick_sft.dynamics import DYNAMICS, TRAIN, append_dynamics
+from slick_sft.dynamics import append_dynamics
 from slick_sft.study_report import early_stopping, every, fitted, protocol
 from slick_sft.study_report.data import Study
 from slick_sft.study_report.report import findings

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from slick.dynamics import TRAIN, Measurement
 from slick.knowledge import KNOWN, Category
 from slick.statistics import Estimate
-from slick_sft.dynamics import TRAIN, Measurement
 from slick_sft.study_report.blocks import Finding, found
 from slick_sft.study_report.waiting import Wait, sooner, wait_of
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from slick.dynamics import DYNAMICS, TRAIN
 from slick.knowledge import CATEGORIES, KNOWN, Category
 from slick.regression import STEPS, Coefficient, LinearModel
 from slick.statistics import Estimate, Interval
-from slick_sft.dynamics import DYNAMICS, TRAIN, append_dynamics
+from slick_sft.dynamics import append_dynamics
 from slick_sft.study_report import why
 from slick_sft.study_report.data import Study
 from slick_sft.study_report.report import build
